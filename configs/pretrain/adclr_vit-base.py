@@ -1,0 +1,3 @@
+_base_ = './adclr.py'
+model = dict(backbone=dict(arch='base'), head=dict(norm_last_layer=True))
+train_cfg = dict(max_epochs=400)

@@ -1,0 +1,4 @@
+_base_ = './dino.py'
+model = dict(backbone=dict(arch='base'), head=dict(norm_last_layer=True))
+optim_wrapper = dict(optimizer=dict(lr=7.5e-4), clip_per_tensor=0.3)
+train_cfg = dict(max_epochs=400)

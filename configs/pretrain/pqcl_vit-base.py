@@ -1,0 +1,2 @@
+_base_ = './pqcl.py'
+model = dict(backbone=dict(arch='base'), head=dict(norm_last_layer=True))

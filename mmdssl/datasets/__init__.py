@@ -1,0 +1,13 @@
+"""From image files to batches of views."""
+from mmdssl.datasets import transforms
+from mmdssl.datasets.base import ImageDataset, collate_views
+from mmdssl.datasets.coco_images import CocoImages
+from mmdssl.datasets.image_folder import ImageFolder
+from mmdssl.datasets.image_list import ImageList
+from mmdssl.datasets.labelled_folder import LabelledFolder
+from mmdssl.datasets.preprocessor import ViewsPreprocessor
+from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.views import ViewGroup, Views
+
+__all__ = ['CocoImages', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder', 'ViewGroup',
+           'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']

@@ -1,0 +1,34 @@
+"""Images named in a text file."""
+from __future__ import annotations
+
+import os
+
+from mmdssl.datasets.base import ImageDataset
+from mmdssl.datasets.images import require_files
+from mmdssl.errors import InputError
+from mmdssl.registry import DATASETS
+
+
+@DATASETS.register_module()
+class ImageList(ImageDataset):
+    """The images that a text file names, one path per line; blank lines and lines starting with ``#`` are ignored.
+
+    Args:
+        ann_file: The text file (UTF-8), relative to ``data_root`` or absolute.
+        data_root: Folder that the paths in the file are relative to; the file's own folder where it is empty.
+        **kwargs: Further arguments of :class:`ImageDataset`.
+    """
+
+    def __init__(self, ann_file: str, data_root: str = '', **kwargs):
+        self._list_file = os.path.join(data_root, ann_file)
+        super().__init__(data_root or os.path.dirname(ann_file), **kwargs)
+
+    def load_paths(self) -> list[str]:
+        try:
+            with open(self._list_file, encoding='utf-8') as file:
+                lines = [line.strip() for line in file]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot read the list of images '{self._list_file}' ({error}): set ann_file to a text "
+                             'file with one image path per line') from error
+        names = [line for line in lines if line and not line.startswith('#')]
+        return require_files([os.path.join(self.data_root, name) for name in names], self._list_file)

@@ -1,0 +1,159 @@
+"""Scenes of the sample world, drawn at random: what stands where, in which colours and light, seen from where."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from .render import Camera, Scene, Thing
+from .textures import GROUNDS, PATTERNS
+
+KINDS = ('ball', 'crate', 'cone', 'drum', 'jack')
+
+# Each shape comes in two patterns and each pattern on two shapes: who knows only one of them is right half of the time.
+CLASSES = tuple((shape, pattern) for i, shape in enumerate(KINDS)
+                for pattern in (list(PATTERNS)[i], list(PATTERNS)[(i + 1) % len(KINDS)]))
+
+_TURN = 2 * np.pi
+
+# Hue and saturation around which the colours of a ground vary.
+_GROUND_COLOR = dict(grass=(.27, .6), sand=(.11, .4), tiles=(.55, .2), planks=(.07, .55), pebbles=(.08, .1))
+
+
+def _color(hue: float, saturation: float, value: float) -> np.ndarray:
+    """Linear RGB of a color given as HSV."""
+    pure = np.clip(np.abs((6 * hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
+    return (value * (1 - saturation + saturation * pure))**2.2
+
+
+def _rotation(axis: int, angle: float) -> np.ndarray:
+    matrix, (i, j) = np.eye(3), ((axis + 1) % 3, (axis + 2) % 3)
+    matrix[i, i] = matrix[j, j] = np.cos(angle)
+    matrix[j, i], matrix[i, j] = np.sin(angle), -np.sin(angle)
+    return matrix
+
+
+def _grounded(thing: Thing) -> Thing:
+    """The thing lifted or lowered until it touches the ground."""
+    return replace(thing, position=thing.position - [0, 0, thing.bounds()[0, 2]])
+
+
+def _pose(rng) -> np.ndarray:
+    """A rotation: upright, more or less, or lying on a side."""
+    tilt = rng.normal(0, .15) if rng.random() < .65 else np.pi / 2 + rng.normal(0, .25)
+    return _rotation(2, rng.uniform(0, _TURN)) @ _rotation(0, tilt) @ _rotation(2, rng.uniform(0, _TURN))
+
+
+def _thing(rng, at: np.ndarray, size: float, shape: str | None = None, pattern: str | None = None,
+           crowd: bool = False) -> Thing:
+    """A thing on the ground, of any class where none is named, in colours that do not depend on its class."""
+    shape, pattern = shape or rng.choice(KINDS), pattern or rng.choice(list(PATTERNS))
+    dark = _color(rng.random(), rng.uniform(.1, .9), rng.uniform(.1, .4))
+    light = _color(rng.random(), rng.uniform(.1, .8), rng.uniform(.8, 1))
+    grain = rng.uniform(.85, 1.2) * (np.eye(3) if pattern == 'checkered' else _pose(rng))
+    return _grounded(Thing(
+        shape, pattern, colors=rng.permutation([dark, light]), rotation=_pose(rng),
+        scale=size * np.exp(rng.normal(0, .1, 3)), grain=grain, offset=rng.uniform(0, 50, 3),
+        gloss=rng.choice([0, .15, .6]), position=np.array([*at, 0.]), crowd=crowd))
+
+
+def _clutter(rng, things: list[Thing], count: int, reach: float, size: float) -> list[Thing]:
+    """Stones and posts, of no class, on free ground between the things."""
+    clutter = []
+    for _ in range(count):
+        at, shape = rng.uniform(-reach, reach, 2), rng.choice(['stone', 'stone', 'post'])
+        if _free(things + clutter, at, size):
+            clutter.append(_thing(rng, at, size * rng.uniform(.3, 1), shape))
+    return clutter
+
+
+def _free(things: list[Thing], at: np.ndarray, size: float) -> bool:
+    return all(np.hypot(*(thing.position[:2] - at)) > 1.1 * (thing.scale.mean() + size) for thing in things)
+
+
+def _direction(azimuth: float, elevation: float) -> np.ndarray:
+    return np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+
+
+def _camera(target: np.ndarray, azimuth: float, elevation: float, distance: float, focal: float, roll: float) -> Camera:
+    backward = _direction(azimuth, elevation)
+    right = np.array([-np.sin(azimuth), np.cos(azimuth), 0])
+    level = np.stack([right, np.cross(right, backward), -backward])
+    return Camera(target + distance * backward, _rotation(2, roll) @ level, focal)
+
+
+def _scene(rng, things: list[Thing], camera: Camera) -> Scene:
+    grounds = rng.choice(list(GROUNDS), 2)
+    if rng.random() < .4:
+        grounds = grounds[[0, 0]]
+    ground_colors = []
+    for name in grounds:
+        hue, saturation = _GROUND_COLOR[name] + rng.normal(0, (.03, .1))
+        light = _color(hue, np.clip(saturation, 0, 1), rng.uniform(.45, .95))
+        ground_colors.append([.3 * light, light])
+    zenith = _color(rng.uniform(.54, .64), rng.uniform(.1, .6), rng.uniform(.6, 1))
+    horizon = _color(rng.choice([.09, .57]), rng.uniform(.02, .2), rng.uniform(.85, 1))
+    sunlight = _color(rng.uniform(.07, .13), rng.uniform(.05, .35), 1) * rng.uniform(.6, 1.5)
+    return Scene(
+        things, camera, tuple(grounds), np.array(ground_colors),
+        ground_turn=_rotation(2, rng.uniform(0, _TURN))[:2, :2],
+        border=(rng.uniform(0, _TURN), rng.uniform(-1.5, 1.5), rng.uniform(0, .5)),
+        sun=_direction(rng.uniform(0, _TURN), rng.uniform(.45, 1.3)), sky=np.array([zenith, horizon, sunlight]),
+        exposure=rng.uniform(.8, 1.3))
+
+
+def photo(rng: np.random.Generator, label: int) -> Scene:
+    """One thing of a class in the middle, large; smaller things of any class around and behind it."""
+    shape, pattern = CLASSES[label]
+    main = _thing(rng, np.zeros(2), 1, shape, pattern)
+    azimuth, elevation, focal = rng.uniform(0, _TURN), rng.uniform(.15, 1.1), rng.uniform(.9, 2)
+    things = [main]
+    for _ in range(rng.integers(0, 4)):
+        angle = azimuth + np.pi + rng.uniform(-2, 2)
+        at, size = rng.uniform(1.7, 5) * np.array([np.cos(angle), np.sin(angle)]), rng.uniform(.3, .6)
+        if _free(things, at, size):
+            things.append(_thing(rng, at, size))
+    target = main.position + rng.uniform(-.3, .3, 3)
+    camera = _camera(target, azimuth, elevation, 2 * focal / rng.uniform(.6, 1), focal, rng.normal(0, .12))
+    return _scene(rng, things + _clutter(rng, things, rng.integers(0, 7), 4, .3), camera)
+
+
+def gathering(rng: np.random.Generator, count: int, crowd: bool) -> Scene:
+    """At most ``count`` things that hide one another; with ``crowd``, also a flock of small things of one shape."""
+    things = []
+    if crowd:
+        shape, center = rng.choice(KINDS), rng.uniform(-2, 2, 2)
+        places = .55 * (np.indices((4, 4)).reshape(2, -1).T - 1.5) + rng.uniform(-.12, .12, (16, 2))
+        things = [_thing(rng, center + place, .22, shape, crowd=True)
+                  for place in rng.permutation(places)[:rng.integers(9, 15)]]
+    for _ in range(count):
+        at, size = rng.uniform(-2.4, 2.4, 2), rng.uniform(.5, 1.2)
+        if _free(things, at, .7 * size):
+            things.append(_thing(rng, at, size))
+    focal = rng.uniform(.9, 1.8)
+    camera = _camera(np.array([*rng.uniform(-.5, .5, 2), .5]), rng.uniform(0, _TURN), rng.uniform(.2, .8),
+                     rng.uniform(4.3, 5.5) * focal, focal, rng.normal(0, .06))
+    return _scene(rng, things + _clutter(rng, things, rng.integers(2, 8), 4, .35), camera)
+
+
+def clip(rng: np.random.Generator, frames: int, leaves: bool) -> list[Scene]:
+    """Things that cross the view on lanes one behind the other; with ``leaves``, the nearest one goes for good."""
+    count, focal = rng.integers(2, 5), rng.uniform(1, 1.6)
+    camera = _camera(np.array([0, 0, .5]), 0, rng.uniform(.2, .45), 5 * focal, focal, 0)
+    lanes, side = [], rng.choice([-1, 1])
+    for depth in 1.3 * (np.arange(count) - (count - 1) / 2):
+        side = -side
+        thing = _thing(rng, np.array([-depth, 0]), rng.uniform(.55, .8))
+        start, end = side * rng.uniform(1.3, 2.2), -side * (7 if leaves and not lanes else rng.uniform(1, 2))
+        turn, axis, swell, phase = rng.uniform(-2, 2), rng.integers(0, 3), rng.uniform(.1, .2), rng.uniform(0, _TURN)
+        lanes.append((thing, start, end, turn, axis, swell, phase))
+
+    def moved(thing, start, end, turn, axis, swell, phase, time):
+        return _grounded(replace(
+            thing, position=thing.position + [0, start + (end - start) * time, 0],
+            rotation=_rotation(axis, turn * time) @ thing.rotation,
+            scale=thing.scale * (1 + swell * np.sin(phase + 5 * time))))
+
+    scene = _scene(rng, _clutter(rng, [lane[0] for lane in lanes], 4, 3, .3), camera)
+    return [replace(scene, things=[moved(*lane, time) for lane in lanes] + scene.things)
+            for time in np.linspace(0, 1, frames)]

@@ -1,0 +1,6 @@
+"""Transforms of images and of views."""
+from mmdssl.datasets.transforms.crops import CropViews
+from mmdssl.datasets.transforms.masks import BlockMask, RandomMask
+from mmdssl.datasets.transforms.photometric import Photometric
+
+__all__ = ['BlockMask', 'CropViews', 'Photometric', 'RandomMask']

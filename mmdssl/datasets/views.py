@@ -1,0 +1,90 @@
+"""Views: the augmented crops of a batch of images, in named groups."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class ViewGroup:
+    """V crops of equal size of each of B images.
+
+    Attributes:
+        images: Pixels, ``(V, B, 3, S, S)``; uint8 RGB from the loader, normalised floats after the data preprocessor.
+        boxes: ``(V, B, 4)`` float32 ``(x, y, w, h)`` of each crop in pixels of the decoded image, edges continuous.
+        flips: ``(V, B)`` bool, whether the crop was mirrored left to right after cropping.
+        masks: ``(V, B, G, G)`` bool, True where a patch is masked; None where the group is not masked.
+        mask_index: ``(M,)`` positions of the True entries of ``masks.flatten()``, made on the CPU because finding them on
+            the device would wait for it.
+        mask_weight: ``(M,)`` one over the number of masked patches in the same crop.
+    """
+    images: Tensor
+    boxes: Tensor
+    flips: Tensor
+    masks: Tensor | None = None
+    mask_index: Tensor | None = None
+    mask_weight: Tensor | None = None
+
+    @staticmethod
+    def collate(samples: Sequence[ViewGroup]) -> ViewGroup:
+        """Stack groups of one image each, fields ``(V, ...)``, to fields ``(V, B, ...)``."""
+        def stack(name):
+            return torch.stack([getattr(sample, name) for sample in samples], dim=1)
+
+        group = ViewGroup(stack('images'), stack('boxes'), stack('flips'))
+        if samples[0].masks is not None:
+            group.masks = stack('masks')
+            group.mask_index = group.masks.flatten().nonzero().squeeze(1)
+            per_crop = group.masks.flatten(2).sum(-1, keepdim=True).clamp(min=1)
+            weights = (1 / per_crop).expand(*group.masks.shape[:2], group.masks[0, 0].numel())
+            group.mask_weight = weights.flatten()[group.mask_index]
+        return group
+
+    def apply(self, function) -> ViewGroup:
+        """A copy in which ``function`` was applied to every tensor."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: function(value) for name, value in tensors.items() if value is not None})
+
+
+@dataclass
+class Views(Mapping):
+    """The views of a batch: ``views['global']``, ``views['local']``, ``views['query']``.
+
+    Attributes:
+        groups: The groups by name.
+        indices: ``(B,)`` position of each image in its dataset.
+        skipped: Paths of the files that could not be decoded while this batch was made, whose places other images took.
+    """
+    groups: dict[str, ViewGroup]
+    indices: Tensor
+    skipped: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def collate(samples: Sequence[Views]) -> Views:
+        """Collate the views of single images (group fields ``(V, ...)``, a scalar index) to a batch."""
+        groups = {name: ViewGroup.collate([sample[name] for sample in samples]) for name in samples[0]}
+        skipped = [path for sample in samples for path in sample.skipped]
+        return Views(groups, torch.stack([sample.indices for sample in samples]), skipped)
+
+    def apply(self, function) -> Views:
+        """A copy in which ``function`` was applied to every tensor."""
+        groups = {name: group.apply(function) for name, group in self.groups.items()}
+        return Views(groups, function(self.indices), self.skipped)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Views:
+        return self.apply(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Views:
+        return self.apply(Tensor.pin_memory)
+
+    def __getitem__(self, name: str) -> ViewGroup:
+        return self.groups[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)

@@ -1,0 +1,215 @@
+"""Find mistakes in a config before anything is built."""
+from __future__ import annotations
+
+import difflib
+import inspect
+import os.path
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+
+import mmengine.registry
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from mmdssl.errors import InputError
+
+Path = tuple[str, ...]
+
+RUNNER_KEYS = {
+    *inspect.signature(Runner.__init__).parameters, 'activation_checkpointing', 'compile', 'custom_imports',
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn'
+} - {'self', 'cfg'}
+# names by which configs pass a value on to several places
+VARIABLES = {'backend_args', 'data_root', 'dataset_type', 'test_pipeline', 'train_pipeline', 'val_pipeline'}
+LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'} - {
+    'self'}
+PLAIN_DICTS: dict[Path, set[str]] = {
+    ('auto_scale_lr', ): {'enable', 'base_batch_size'},
+    ('env_cfg', ): {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    ('randomness', ): {*inspect.signature(Runner.set_randomness).parameters} - {'self'},
+    ('custom_imports', ): {'imports', 'allow_failed_imports'},
+}
+# what builders take out of a dict before the class sees it
+BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg'}
+# dicts with a type that is not a registry's, and those, such as norm_cfg, that other packages' builders read in their own way
+NOT_BUILT = re.compile(r'clip_grad|meta|metainfo|\w+_cfg')
+# Beside types of our scope, only what these build is judged: other packages have builders that read keys of their own.
+JUDGED = ('mmdssl.', 'mmengine.', 'torch.optim.')
+# Classes of these hand their **kwargs to their base class.
+PASS_KWARGS_ON = ('mmdssl.', 'mmengine.optim.scheduler.')
+
+
+def check_config(cfg: Config) -> None:
+    """Check that every key is read by something, every type exists, and data folders are there.
+
+    Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or optimizers.
+    Configs of other packages (``default_scope``) may have variables of their own at the top level, unless they look like a
+    slip, and types that are not in a registry.
+
+    Raises:
+        InputError: Naming the first mistake and what was probably meant.
+    """
+    scope = cfg.get('default_scope', 'mmengine')
+    _check_keys(cfg._cfg_dict, (), scope)
+    for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
+        if path:
+            _check_type(node, path, scope)
+            _check_keys(node, path, scope)
+    for part in ('train_dataloader', 'val_dataloader', 'val_cfg'):
+        for path, node in _walk(cfg.get(part) or {}, (part, )):
+            _check_data(node, path)
+
+
+def check_options(cfg: Config, options: Mapping[str, object]) -> None:
+    """Check that every ``--cfg-options`` key is in the config already, or is read by the class it is for.
+
+    Raises:
+        InputError: Naming the key and what was probably meant.
+    """
+    scope = cfg.get('default_scope', 'mmengine')
+    for option in options:
+        node, path = cfg._cfg_dict, ()
+        for key in option.split('.'):
+            if isinstance(node, Sequence) and key.isdigit() and int(key) < len(node):
+                node, path = node[int(key)], (*path, key)
+                continue
+            present = set(node) if isinstance(node, Mapping) else set()
+            if key not in present and key not in (_keys_read(node, path, scope) or ()):
+                raise InputError(f"--cfg-options {option} was not applied because the config has no '{'.'.join((*path, key))}'"
+                                 f'{_meant(key, present)}')
+            node, path = (node[key] if key in present else {}), (*path, key)
+            if key not in present:
+                break
+
+
+def _walk(node, path: Path) -> Iterator[tuple[Path, Mapping]]:
+    """All dicts inside a value, outer ones first."""
+    if isinstance(node, Mapping):
+        yield path, node
+        children: Iterable = node.items()
+    elif isinstance(node, (list, tuple)):
+        children = enumerate(node)
+    else:
+        return
+    for key, child in children:
+        if not (path and NOT_BUILT.fullmatch(str(key))):
+            yield from _walk(child, (*path, str(key)))
+
+
+def _check_type(node: Mapping, path: Path, scope: str) -> None:
+    name = node.get('type')
+    if _is_ours(name, scope) and not _find(name, scope):
+        raise InputError(f"the config's {'.'.join(path)} has the unknown type '{name}'" + _meant(
+            name, _all_names(scope), 'correct it, or import the package that registers it with custom_imports'))
+
+
+def _check_keys(node: Mapping, path: Path, scope: str) -> None:
+    known = _keys_read(node, path, scope)
+    if known is None:
+        return
+    for key in node:
+        lenient = not path and scope != 'mmdssl'
+        if key not in known and (not lenient or difflib.get_close_matches(str(key), RUNNER_KEYS, cutoff=0.93)):
+            raise InputError(f"the config's key '{'.'.join((*path, str(key)))}' is read by nothing{_meant(str(key), known)}")
+
+
+def _check_data(node: Mapping, path: Path) -> None:
+    """Local folders and files that a dataset's config names."""
+    root = node.get('data_root') or ''
+    for key in ('data_root', 'ann_file'):
+        value = node.get(key)
+        if isinstance(value, str) and value and '://' not in root + value:
+            place = value if key == 'data_root' else os.path.join(root, value)
+            if not os.path.exists(place):
+                raise InputError(f"{'.'.join((*path, key))} '{place}' does not exist: put or link the data there, change the "
+                                 'path with --cfg-options, or train on your own images with --data PATH')
+
+
+def _keys_read(node, path: Path, scope: str) -> set[str] | None:
+    """The keys that something reads from a dict, None where that cannot be known."""
+    if not isinstance(node, Mapping):
+        return None
+    if not path:
+        return RUNNER_KEYS | VARIABLES
+    if path in PLAIN_DICTS:
+        return PLAIN_DICTS[path]
+    if 'dataset' in node and {'batch_size', 'batch_sampler'} & set(node):
+        return LOADER_KEYS
+    if 'type' not in node:
+        return None
+    name = node['type']
+    read: set[str] = set()
+    for builder in _find(name, scope) if isinstance(name, str) else [name]:
+        judged = _is_ours(name, scope) or f'{builder.__module__}.'.startswith(JUDGED)
+        names = _parameters(builder) if judged else None
+        if names is None:
+            return None
+        read |= names
+    return read | BUILDER_KEYS if read else None
+
+
+def _parameters(builder) -> set[str] | None:
+    """Names of the arguments of a class or function, None where it takes any."""
+    inits = [cls.__init__ for cls in builder.__mro__ if '__init__' in vars(cls)] if inspect.isclass(builder) else [builder]
+    names: set[str] = set()
+    for init in inits:
+        try:
+            parameters = inspect.signature(init).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names - {'self'}
+        if not getattr(init, '__module__', '').startswith(PASS_KWARGS_ON):
+            return None
+    return None
+
+
+def _is_ours(name, scope: str) -> bool:
+    """Whether a type is looked up in our scope."""
+    return isinstance(name, str) and (name.split('.')[0] if '.' in name else scope) == 'mmdssl'
+
+
+def _find(name: str, scope: str) -> list:
+    """What any registry calls by this name."""
+    if '.' in name:
+        scope, name = name.split('.', 1)
+    found = []
+    for registry in _registries(scope):
+        while registry is not None:
+            if name in registry.module_dict:
+                found.append(registry.module_dict[name])
+                break
+            registry = registry.parent
+    return found
+
+
+def _registries(scope: str) -> list[Registry]:
+    """For each of MMEngine's kinds of components the registry of a scope."""
+    roots = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
+    if scope == 'mmengine':
+        return roots
+    try:
+        import_module(f'{scope}.registry')
+        registries = [root.children.get(scope, root) for root in roots]
+        for registry in registries:
+            registry.import_from_location()
+    except ImportError:  # building it will say why
+        return []
+    return registries
+
+
+def _all_names(scope: str) -> set[str]:
+    return {name for registry in _registries(scope) for name in (*registry.module_dict, *registry.root.module_dict)}
+
+
+def _meant(word: str, known: Iterable[str], otherwise: str = 'remove or correct it') -> str:
+    """The remedy: the closest known word, else all of them, if they are not too many."""
+    known = sorted(set(known))
+    close = difflib.get_close_matches(word.split('.')[-1], known, n=1)
+    if close:
+        return f": did you mean '{close[0]}'?"
+    return f': {otherwise}' + (f' (known are {", ".join(known)})' if 0 < len(known) <= 30 else '')

@@ -1,0 +1,91 @@
+"""What a run would be like, before it is started."""
+from __future__ import annotations
+
+import copy
+import time
+from tempfile import TemporaryDirectory
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
+
+from mmdssl.engine.log_processor import peak_memory
+from mmdssl.engine.unwrap import unwrap
+from mmdssl.registry import RUNNERS
+
+
+def dry_run(cfg: Config) -> None:
+    """Build everything a config names, train for two steps, print a table and leave nothing behind.
+
+    The second step is timed, from the end of the first, so waiting for data counts.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.log_level = 'ERROR'
+    cfg.visualizer = None
+    if 'val_before_train' in cfg.train_cfg:
+        cfg.train_cfg.val_before_train = False
+    clock = _Clock()
+    with TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        runner = RUNNERS.get(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
+        runner.register_hook(clock)
+        try:
+            runner.train()
+        except _Enough:
+            pass
+        runner.visualizer.close()
+        for handler in runner.logger.handlers:
+            handler.close()
+    if is_main_process():
+        Console().print(_table(runner, clock.seconds))
+
+
+class _Enough(Exception):
+    """Two steps have been taken."""
+
+
+class _Clock(Hook):
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        self._last = time.perf_counter()
+        self._steps = 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds, self._last = now - self._last, now
+        self._steps += 1
+        if self._steps == 2:
+            raise _Enough
+
+    def before_val(self, runner: Runner) -> None:
+        raise _Enough  # the epoch has a single step
+
+
+def _table(runner: Runner, seconds: float) -> Table:
+    model, loader = unwrap(runner.model), runner.train_dataloader
+    per_iteration = loader.batch_sampler.batch_size * runner.world_size
+    table = Table(title=f'{type(model).__name__}, {runner.cfg.filename}', show_header=False)
+    table.add_row('trained parameters', _count(p for p in model.parameters() if p.requires_grad))
+    table.add_row('parameters of the backbone', _count(model.backbone.parameters()))
+    table.add_row('training images', f'{len(loader.dataset):,}')
+    if hasattr(runner.val_loop, 'bank'):
+        table.add_row('k-NN: bank, queries',
+                      f'{len(runner.val_loop.bank.dataset):,}, {len(runner.val_dataloader.dataset):,}')
+    table.add_row('global batch', f'{runner.global_batch_size} images')
+    table.add_row('learning rate (highest)', f'{runner.optim_wrapper.param_groups[-1]["initial_lr"]:.3g}')
+    table.add_row('epochs x iterations', f'{runner.max_epochs} x {len(loader)}')
+    table.add_row('peak memory', f'{peak_memory():,} MiB per process')
+    table.add_row('speed', f'{per_iteration / seconds:.1f} images per second')
+    table.add_row('time to finish', f'{runner.max_iters * seconds / 3600:.1f} hours, plus validation')
+    return table
+
+
+def _count(parameters) -> str:
+    return f'{sum(p.numel() for p in parameters) / 1e6:.2f} M'

@@ -1,0 +1,43 @@
+"""Files that could not be decoded."""
+from __future__ import annotations
+
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmdssl.errors import InputError
+from mmdssl.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SkippedImagesHook(Hook):
+    """Names every image that could not be decoded once in the log, and stops a run in which there are too many.
+
+    Args:
+        max_share: Share of the dataset's images that may be bad.
+        interval: Iterations from one report to the next; the end of an epoch reports too.
+    """
+
+    def __init__(self, max_share: float = 0.01, interval: int = 50):
+        self.max_share = max_share
+        self.interval = interval
+        self.paths: list[str] = []
+        self._found: list[str] = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._found += getattr(data_batch, 'skipped', [])
+        if self.every_n_train_iters(runner, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx):
+            self._report(runner)
+
+    def _report(self, runner: Runner) -> None:
+        found = {path for share in all_gather_object(self._found) for path in share}
+        self._found = []
+        for path in sorted(found - set(self.paths)):
+            self.paths.append(path)
+            runner.logger.warning(f'{path} cannot be decoded, another image takes its place ({len(self.paths)} so far)')
+        total = len(runner.train_dataloader.dataset)
+        if len(self.paths) > self.max_share * total:
+            some = ', '.join(self.paths[:10]) + (' ...' if len(self.paths) > 10 else '')
+            raise InputError(f'{len(self.paths)} of {total} images cannot be decoded, more than max_share='
+                             f'{self.max_share:g} of SkippedImagesHook allows ({some}): repair or remove them, the log names '
+                             'them all')

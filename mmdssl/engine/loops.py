@@ -1,0 +1,159 @@
+"""Training with exact resume, and k-NN validation."""
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from mmdssl.engine.optim_wrapper import NonFiniteLossError
+from mmdssl.engine.replay import save_replay
+from mmdssl.engine.unwrap import unwrap
+from mmdssl.errors import InputError
+from mmdssl.registry import LOOPS, METRICS
+
+
+@LOOPS.register_module()
+class TrainLoop(EpochBasedTrainLoop):
+    """MMEngine's loop over epochs, which a resumed run continues exactly, also in the middle of an epoch.
+
+    Two things make it exact: the sampler skips what the epoch has already seen, and torch's generators are seeded anew
+    before every iteration, so that dropout does not depend on what was drawn earlier. A loss that is not finite stops the
+    run before the optimizer step and leaves a file that replays the step (:func:`mmdssl.engine.replay.replay`).
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the training data.
+        max_epochs: Epochs of the whole run.
+        val_begin: First epoch that is followed by validation.
+        val_interval: Epochs from one validation to the next.
+        dynamic_intervals: MMEngine's.
+        val_before_train: Validate the weights before the first step too, logged as epoch 0.
+    """
+
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_epochs: int, val_begin: int = 1,
+                 val_interval: int = 1, dynamic_intervals: list | None = None, val_before_train: bool = False):
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        self.val_before_train = val_before_train
+
+    def run(self) -> nn.Module:
+        if self._iter > 0:
+            self._check_length()
+        return super().run()
+
+    def _check_length(self) -> None:
+        """The message hub still holds the lengths of the run that wrote the checkpoint."""
+        hub = self.runner.message_hub
+        was = hub.get_info('max_epochs'), hub.get_info('max_iters')
+        now = self.max_epochs, self.max_iters
+        if was != now:
+            raise InputError('the checkpoint belongs to a run of {} epochs and {} iterations, but this one has {} and {}: '
+                             'resume with the same data, epochs, batch size and number of processes, or start a new run '
+                             'from its weights with load_from'.format(*was, *now))
+
+    def run_epoch(self) -> None:
+        if self._iter == 0 and self.val_before_train and self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        for idx, data_batch in enumerate(self._batches(done), start=done):
+            self.run_iter(idx, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _batches(self, done: int):
+        """The batches of the epoch after the first ``done``."""
+        sampler = self.dataloader.sampler
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(self._epoch)
+        if done and hasattr(sampler, 'skip'):
+            sampler.skip(done * self.dataloader.batch_size)
+            return self.dataloader
+        return islice(self.dataloader, done, None)
+
+    def run_iter(self, idx: int, data_batch) -> None:
+        seed = step_seed(self.runner.seed, self._iter, self.runner.rank)
+        torch.manual_seed(seed)
+        buffers = {name: buffer.clone() for name, buffer in unwrap(self.runner.model).named_buffers()}
+        try:
+            super().run_iter(idx, data_batch)
+        except NonFiniteLossError as error:
+            path = save_replay(self.runner, data_batch, seed, buffers)
+            raise InputError(f'{error} in iteration {self._iter}, so the run was stopped before this step changed the '
+                             f"weights: look at it with mmdssl.engine.replay.replay('{path}'), then lower the learning rate "
+                             'or resume from the last checkpoint') from None
+
+
+def step_seed(seed: int, iteration: int, rank: int) -> int:
+    """A 64-bit seed of its own for every iteration of every process."""
+    return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1, np.uint64)[0])
+
+
+@LOOPS.register_module()
+class KNNLoop(BaseLoop):
+    """Validation by nearest neighbours: how well do the backbone's features of a labelled bank classify the queries?
+
+    Features are those of ``model.backbone``, in fp32 and L2-normalised. Every process computes a share of them and then
+    classifies a share of the queries.
+
+    Args:
+        runner: The runner.
+        dataloader: Config of the queries (``val_dataloader``): a :class:`mmdssl.datasets.LabelledFolder`. Sampler and
+            collate function may be left out.
+        evaluator: Config of the metric (``val_evaluator``), for instance :class:`mmdssl.evaluation.knn.KNNMetric`.
+        bank: Config of a dataloader, as ``dataloader``, of the images among which neighbours are looked for.
+
+    Raises:
+        InputError: The two have different class folders.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict, bank: dict):
+        in_order = dict(sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
+        super().__init__(runner, {**in_order, **dataloader})
+        self.bank = runner.build_dataloader({**in_order, **bank}, seed=runner.seed)
+        self.evaluator = METRICS.build(evaluator)
+        classes, bank_classes = (loader.dataset.classes for loader in (self.dataloader, self.bank))
+        if classes != bank_classes:
+            differ = ', '.join(sorted(set(classes) ^ set(bank_classes))[:5])
+            raise InputError(f'the class folders of val_dataloader and of the k-NN bank differ ({differ}): point both at '
+                             'parts of the same data set')
+
+    def run(self) -> dict[str, float]:
+        self.runner.call_hook('before_val')
+        self.runner.call_hook('before_val_epoch')
+        self.runner.model.eval()
+        bank, queries = (extract_features(unwrap(self.runner.model), loader) for loader in (self.bank, self.dataloader))
+        metrics = self.evaluator(*bank, *queries, num_classes=len(self.bank.dataset.classes))
+        self.runner.call_hook('after_val_epoch', metrics=metrics)
+        self.runner.call_hook('after_val')
+        return metrics
+
+
+@torch.no_grad()
+def extract_features(algorithm: nn.Module, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
+    """Features of a labelled dataset, in its order and on every process; files that could not be decoded are left out.
+
+    Returns:
+        L2-normalised features ``(n, D)`` and labels ``(n,)``.
+    """
+    total, device = len(dataloader.dataset), next(algorithm.parameters()).device
+    features = None
+    labels, times = (torch.zeros(total, dtype=torch.long, device=device) for _ in range(2))
+    for batch in dataloader:
+        images = algorithm.data_preprocessor.normalise(batch['image'])
+        found = nn.functional.normalize(algorithm.backbone.features(images).float(), dim=-1)
+        if features is None:
+            features = found.new_zeros(total, found.shape[1])
+        index = batch['index'].to(device)
+        features[index], labels[index], times[index] = found, batch['label'].to(device), 1
+    for share in (features, labels, times):
+        all_reduce(share)
+    # a sampler that makes the shares equally large gives some images to two processes
+    features, labels = features / times[:, None], labels // times
+    readable = labels >= 0
+    return features[readable], labels[readable]

@@ -1,0 +1,64 @@
+"""Repeat the step whose loss was not finite."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmdssl.datasets.views import ViewGroup, Views
+from mmdssl.engine.checkpoint import read_checkpoint, whole_file
+from mmdssl.engine.optim_wrapper import autocast
+from mmdssl.engine.schedules import Progress
+from mmdssl.engine.unwrap import unwrap
+from mmdssl.registry import MODELS
+
+
+def save_replay(runner: Runner, data_batch, seed: int, buffers: dict[str, Tensor]) -> Path:
+    """Save what repeats the current step of this process.
+
+    Args:
+        runner: The runner, before the optimizer step.
+        data_batch: The batch as it came from the loader.
+        seed: Of torch's generators before the step.
+        buffers: The model's buffers before the forward pass, which may have moved them.
+
+    Returns:
+        ``work_dir/replay_iter_{iteration}_rank{rank}.pth``.
+    """
+    state = unwrap(runner.model).state_dict()
+    state.update({name: buffer for name, buffer in buffers.items() if name in state})
+    path = Path(runner.work_dir, f'replay_iter_{runner.iter}_rank{runner.rank}.pth')
+    with whole_file(path) as partial:
+        torch.save(dict(config=runner.cfg.pretty_text, state_dict=state, optimizer=runner.optim_wrapper.state_dict(),
+                        progress=[runner.iter, runner.max_iters, runner.epoch, runner.max_epochs], seed=seed,
+                        data_batch=data_batch), partial)
+    return path
+
+
+def replay(path: str | Path, device: str | None = None) -> dict[str, float]:
+    """Build the algorithm of a replay file and compute the losses of its step again.
+
+    Args:
+        path: File that a stopped run left in its work directory.
+        device: Where to compute, by default a GPU if there is one. Dropout draws differ between kinds of devices.
+
+    Returns:
+        The values that the algorithm logs, ``loss`` among them.
+    """
+    device = torch.device(device or get_device())
+    saved = read_checkpoint(path, device, allow=[Views, ViewGroup])
+    cfg = Config.fromstring(saved['config'], '.py')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmdssl')):
+        algorithm = MODELS.build(cfg.model).to(device).train()
+    algorithm.load_state_dict(saved['state_dict'])
+    torch.manual_seed(saved['seed'])
+    algorithm.set_progress(Progress(*saved['progress']))
+    with torch.no_grad(), autocast(device, cfg.optim_wrapper.get('amp')):
+        losses = algorithm(**algorithm.data_preprocessor(saved['data_batch'], True), mode='loss')
+        values = algorithm.parse_losses(losses)[1]
+    return {name: float(value) for name, value in values.items()}

@@ -1,0 +1,106 @@
+"""MMEngine's runner with checkpoints that survive a crash, and a learning rate that follows the real batch."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine import runner as base
+from mmengine.dist import is_distributed, master_only
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
+
+from mmdssl.engine.checkpoint import latest_checkpoint, read_checkpoint, whole_file
+from mmdssl.engine.unwrap import unwrap
+from mmdssl.errors import InputError
+from mmdssl.registry import RUNNERS
+
+
+@RUNNERS.register_module()
+class Runner(base.Runner):
+    """MMEngine's runner; what differs:
+
+    - checkpoints are written whole or not at all, and read without running anything they contain;
+    - a resumed model must match its checkpoint exactly;
+    - the learning rate is scaled by the images per optimizer step, accumulated ones included;
+    - several processes also run on CPUs (gloo).
+    """
+
+    @property
+    def global_batch_size(self) -> int:
+        """Images per optimizer step: batch size x processes x accumulated iterations."""
+        return self.train_dataloader.batch_sampler.batch_size * self.world_size * self._accumulated
+
+    @property
+    def _accumulated(self) -> int:
+        return getattr(self.optim_wrapper, '_accumulative_counts', 1)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed and not is_distributed() and not torch.cuda.is_available():
+            if self.launcher != 'pytorch':
+                raise InputError(f"launcher '{self.launcher}' needs GPUs: on CPUs start the processes with torchrun and "
+                                 'use --launcher pytorch')
+            torch.distributed.init_process_group('gloo')
+        if self.launcher == 'mpi':
+            os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
+            return MMDistributedDataParallel(model, broadcast_buffers=False,
+                                             find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Multiply the learning rate by the global batch size over ``auto_scale_lr['base_batch_size']``."""
+        if not (auto_scale_lr or {}).get('enable'):
+            return
+        reference = auto_scale_lr['base_batch_size']
+        before = optim_wrapper.param_groups[-1]['lr']
+        for group in optim_wrapper.param_groups:
+            group['lr'] *= self.global_batch_size / reference
+        self.logger.info(
+            f'Learning rate {before:.3g} -> {optim_wrapper.param_groups[-1]["lr"]:.3g}: it is set for {reference} images per '
+            f'step, and this run has {self.global_batch_size} ({self.train_dataloader.batch_sampler.batch_size} per process '
+            f'x {self.world_size} processes x {self._accumulated} accumulated).')
+
+    def load_or_resume(self) -> None:
+        if self._resume and self._load_from is None:
+            latest = latest_checkpoint(self.work_dir)
+            if latest is None:
+                self.logger.info(f'There is no checkpoint in {self.work_dir} to resume from: starting from scratch.')
+            self._resume, self._load_from = latest is not None, latest
+        super().load_or_resume()
+
+    def load_checkpoint(self, filename: str | Path, map_location: str | torch.device = 'cpu', strict: bool = False,
+                        revise_keys: list = [(r'^module.', '')]) -> dict:
+        """Load weights into the model.
+
+        Raises:
+            InputError: The file is missing, damaged or refused, or does not fit a model that is to be resumed.
+        """
+        checkpoint = read_checkpoint(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        try:
+            _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict or self._resume, revise_keys=revise_keys)
+        except RuntimeError as error:
+            raise InputError(f'{filename} does not fit the model of this config, so the run cannot be resumed from it: use '
+                             f'the config it was made with ({error})') from None
+        self._has_loaded = True
+        self.logger.info(f'Loaded {filename}')
+        return checkpoint
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """MMEngine's, but ``out_dir/filename`` is at any moment the old file or the whole new one."""
+        self.call_hook('read_values')  # on every process: values still on the device belong into the checkpoint's history
+        self._save_checkpoint(out_dir, filename, *args, **kwargs)
+
+    @master_only
+    def _save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+        if '://' in str(out_dir):  # a remote store, whose backend decides
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+        else:
+            with whole_file(Path(out_dir, filename)) as partial:
+                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)

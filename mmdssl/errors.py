@@ -1,0 +1,9 @@
+"""Errors that a person can act on."""
+
+
+class InputError(ValueError):
+    """Bad input from the user: a config value, a file or a data folder.
+
+    The message is one sentence that says what is wrong, where, and what to do. Command-line tools print it without a
+    traceback.
+    """

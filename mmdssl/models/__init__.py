@@ -1,0 +1,3 @@
+from . import algorithms, backbones
+
+__all__ = ['algorithms', 'backbones']

@@ -1,0 +1,7 @@
+from .adclr import ADCLR
+from .base import Algorithm
+from .dino import DINO
+from .ibot import IBOT
+from .pqcl import PQCL
+
+__all__ = ['ADCLR', 'Algorithm', 'DINO', 'IBOT', 'PQCL']

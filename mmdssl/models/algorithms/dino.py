@@ -1,0 +1,142 @@
+"""DINO: self-distillation with no labels (Caron et al., ICCV 2021)."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import all_reduce
+from timm.layers import DropPath
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from mmdssl.datasets.views import ViewGroup, Views
+from mmdssl.engine.schedules import cosine, warmup_epochs
+from mmdssl.models.algorithms.base import Algorithm
+from mmdssl.models.layers.projection import DINOHead
+from mmdssl.models.losses.distillation import Center, cross_view
+from mmdssl.registry import MODELS
+
+
+@MODELS.register_module()
+class DINO(Algorithm):
+    """A student learns to give each view of an image the distribution over prototypes that a teacher gives another view.
+
+    Views: ``global`` (two), for both networks; ``local`` (any number, optional), for the student.
+
+    Args:
+        backbone: Config of the backbone.
+        head: Config of the head, by default a :class:`mmdssl.models.layers.projection.DINOHead`.
+        momentum: Of the teacher, at the start; it grows to 1 along a cosine.
+        teacher_temperature: Start, end and epochs of its linear warm-up.
+        student_temperature: Constant.
+        center_momentum: Of the running mean of the teacher's logits.
+        freeze_last_layer: Epochs during which the prototypes do not move.
+        data_preprocessor: Config; the default normalises with ImageNet's statistics.
+        init_cfg: MMEngine's.
+    """
+    streams: Sequence[str] = ('cls', )
+
+    def __init__(self, backbone: dict, head: dict, momentum: float = 0.996,
+                 teacher_temperature: tuple[float, float, int] = (0.04, 0.07, 30), student_temperature: float = 0.1,
+                 center_momentum: float = 0.9, freeze_last_layer: int = 1, data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None):
+        super().__init__(data_preprocessor, init_cfg)
+        backbone = MODELS.build(backbone)
+        head = MODELS.build({'type': DINOHead, 'in_dim': backbone.embed_dim, **head})
+        self.student = nn.ModuleDict(dict(backbone=backbone, head=head))
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        for module in self.teacher.modules():
+            if isinstance(module, DropPath):
+                module.drop_prob = 0.
+        self.num_prototypes = self.student.head.num_prototypes
+        self.centers = nn.ModuleDict(
+            {stream: Center(self.num_prototypes, center_momentum) for stream in self.streams})
+        self.momentum = momentum
+        self.teacher_temperature = teacher_temperature
+        self.student_temperature = student_temperature
+        self.freeze_last_layer = freeze_last_layer
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.teacher.backbone
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        student = self.student.state_dict()
+        self.teacher.load_state_dict({name: student[name] for name in self.teacher.state_dict()})
+
+    def loss(self, views: Views) -> dict[str, Tensor]:
+        """``loss_cls``: cross-entropy between the class tokens of different views (Eq. 3)."""
+        self.require(views, 'global')
+        with torch.no_grad():
+            targets = self.teacher_targets(dict(cls=image_features(self.teacher.backbone, views['global'])))
+        logits = self.student_logits(dict(cls=torch.cat(
+            [image_features(self.student.backbone, views[name]) for name in ('global', 'local') if name in views])))
+        return self.cls_terms(targets['cls'], logits['cls'])
+
+    def cls_terms(self, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
+        """The loss on class tokens, and its two parts that tell how collapse comes: ``loss = entropy + kl``."""
+        loss = cross_view(target, logits)
+        entropy = torch.special.entr(target).sum(-1).mean()
+        return dict(loss_cls=loss, entropy=entropy, kl=loss.detach() - entropy)
+
+    def student_logits(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tokens ``(..., D)`` by stream to logits ``(..., K)`` over the student's temperature."""
+        bottleneck = project(self.student.head, tokens)
+        with parametrize.cached():
+            return {stream: self.student.head.score(z, stream) / self.student_temperature
+                    for stream, z in bottleneck.items()}
+
+    def teacher_targets(self, tokens: dict[str, Tensor], select: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Tokens ``(..., D)`` by stream to centred and sharpened distributions; afterwards the centers move.
+
+        Args:
+            tokens: By stream.
+            select: Rows that a stream's loss needs, where it does not need all: only they are scored, but the center sees the
+                mean of all. The prototypes are linear, so that mean costs one row.
+        """
+        self.remember_features(tokens['cls'].flatten(0, -2))
+        temperature = warmup_epochs(*self.teacher_temperature, self.progress)
+        bottleneck = project(self.teacher.head, tokens)
+        targets = {}
+        with parametrize.cached():
+            for stream, z in bottleneck.items():
+                mean = z.flatten(0, -2).mean(0)
+                all_reduce(mean, 'mean')
+                if select and stream in select:
+                    z = z[select[stream]]
+                center = self.center_of(stream)
+                targets[stream] = center(self.teacher.head.score(z, stream), temperature)
+                if stream in self.centers:
+                    center.update(self.teacher.head.score(mean, stream))
+        return targets
+
+    def center_of(self, stream: str) -> Center:
+        """The center of a token stream; a stream without its own uses the class tokens'."""
+        return self.centers[stream if stream in self.centers else 'cls']
+
+    def after_step(self) -> None:
+        """``teacher <- m teacher + (1 - m) student``: parameters only, buffers are the teacher's own."""
+        student = dict(self.student.named_parameters())
+        pairs = [(parameter, student[name]) for name, parameter in self.teacher.named_parameters()]
+        teacher, student = zip(*pairs)
+        with torch.no_grad():
+            torch._foreach_lerp_(teacher, student, 1 - cosine(self.momentum, 1., self.progress))
+
+    def frozen_parameters(self) -> list[nn.Parameter]:
+        if self.progress.epoch >= self.freeze_last_layer:
+            return []
+        return [parameter for parameter in self.student.head.last_layer.parameters() if parameter.requires_grad]
+
+
+def image_features(backbone: nn.Module, group: ViewGroup) -> Tensor:
+    """Features ``(V, B, D)`` of the crops of a group, in one forward."""
+    return backbone.features(group.images.flatten(0, 1)).unflatten(0, group.images.shape[:2])
+
+
+def project(head: DINOHead, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Run the head's MLP once over the tokens of all streams: ``(..., D)`` to ``(..., bottleneck)``."""
+    rows = [t.flatten(0, -2) for t in tokens.values()]
+    projected = head.project(torch.cat(rows)).split([len(r) for r in rows])
+    return {stream: z.unflatten(0, t.shape[:-1]) for (stream, t), z in zip(tokens.items(), projected)}

@@ -1,0 +1,59 @@
+"""Projection heads."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from mmdssl.registry import MODELS
+
+
+@MODELS.register_module()
+class DINOHead(nn.Module):
+    """DINO's head: an MLP to an L2-normalised bottleneck, then similarities to weight-normalised prototypes.
+
+    Args:
+        in_dim: Width of the tokens.
+        num_prototypes: K.
+        hidden_dim: Width of the MLP.
+        bottleneck_dim: Width of its output.
+        num_layers: Linear layers of the MLP.
+        use_bn: Batch normalisation before each activation.
+        norm_last_layer: Keep the prototypes at length 1 (steadier; DINO's choice for ViT-B). Otherwise the length is learned.
+        streams: Names of the token streams that own prototypes; a stream without its own uses the first one's. The MLP is always
+            shared (iBOT).
+    """
+
+    def __init__(self, in_dim: int, num_prototypes: int = 65536, hidden_dim: int = 2048, bottleneck_dim: int = 256,
+                 num_layers: int = 3, use_bn: bool = False, norm_last_layer: bool = False,
+                 streams: Sequence[str] = ('cls', )):
+        super().__init__()
+        self.num_prototypes = num_prototypes
+        widths = [in_dim, *[hidden_dim] * (num_layers - 1), bottleneck_dim]
+        layers: list[nn.Module] = []
+        for i in range(num_layers):
+            layers.append(nn.Linear(widths[i], widths[i + 1]))
+            trunc_normal_(layers[-1].weight, std=.02)
+            nn.init.zeros_(layers[-1].bias)
+            if i < num_layers - 1:
+                layers += [nn.BatchNorm1d(hidden_dim), nn.GELU()] if use_bn else [nn.GELU()]
+        self.mlp = nn.Sequential(*layers)
+        self.last_layer = nn.ModuleDict()
+        for stream in streams:
+            layer = weight_norm(nn.Linear(bottleneck_dim, num_prototypes, bias=False))
+            magnitude = layer.parametrizations.weight.original0
+            nn.init.ones_(magnitude)
+            magnitude.requires_grad_(not norm_last_layer)
+            self.last_layer[stream] = layer
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Tokens ``(rows, D)`` to unit vectors ``(rows, bottleneck)`` in fp32."""
+        return F.normalize(self.mlp(tokens).float(), dim=-1)
+
+    def score(self, bottleneck: Tensor, stream: str = 'cls') -> Tensor:
+        """Unit vectors ``(..., bottleneck)`` to logits ``(..., K)``. Linear: the mean of the logits is the score of the mean."""
+        layer = self.last_layer[stream] if stream in self.last_layer else next(iter(self.last_layer.values()))
+        return layer(bottleneck)

@@ -1,0 +1,90 @@
+"""Cross-entropies between a teacher's and a student's distributions over prototypes."""
+from __future__ import annotations
+
+from functools import wraps
+
+import torch
+from torch import Tensor, nn
+
+
+def full_precision(function):
+    """Run a loss outside autocast, its tensors in fp32 or better."""
+
+    @wraps(function)
+    def wrapper(*args: Tensor | int) -> Tensor:
+        with torch.autocast(args[0].device.type, enabled=False):
+            return function(*(a.to(torch.promote_types(a.dtype, torch.float32)) if isinstance(a, Tensor) else a
+                              for a in args))
+
+    return wrapper
+
+
+@full_precision
+def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
+    """``-sum_k p_k log softmax(s)_k = logsumexp(s) - <p, s>``, so that no log-softmax is stored.
+
+    Args:
+        target: Probabilities ``p``, ``(..., K)``; broadcast against the logits.
+        logits: ``s``, ``(..., K)``.
+
+    Returns:
+        ``(...)``, in nats.
+    """
+    return logits.logsumexp(-1) - torch.linalg.vecdot(target, logits)
+
+
+@full_precision
+def cross_view(target: Tensor, logits: Tensor) -> Tensor:
+    """Mean cross-entropy over the pairs of a teacher's view and a different view of the student (DINO, Eq. 3).
+
+    Args:
+        target: Teacher's probabilities of the first T views, ``(T, B, K)``.
+        logits: Student's logits of V >= T views, ``(V, B, K)``.
+
+    Returns:
+        Scalar, the mean over the ordered pairs ``t != v`` and over the batch.
+    """
+    num_targets, num_views = len(target), len(logits)
+    pairs = logits.logsumexp(-1) - torch.einsum('tbk,vbk->tvb', target, logits)
+    different = 1 - torch.eye(num_targets, num_views, device=logits.device)
+    return (pairs.mean(-1) * different).sum() / (num_targets * (num_views - 1))
+
+
+@full_precision
+def masked_patches(target: Tensor, logits: Tensor, weight: Tensor, num_crops: int) -> Tensor:
+    """Masked image modelling on prototypes: the mean over crops of each crop's mean over its masked patches (iBOT, Eq. 2).
+
+    Args:
+        target: Teacher's probabilities of the masked patches of all crops, ``(M, K)``.
+        logits: Student's logits, ``(M, K)``.
+        weight: ``(M,)``, one over the number of masked patches of the crop.
+        num_crops: Crops in the batch; those without a masked patch count as 0.
+
+    Returns:
+        Scalar.
+    """
+    return (cross_entropy(target, logits) * weight).sum() / num_crops
+
+
+class Center(nn.Module):
+    """The running mean of a teacher's logits that keeps one prototype from winning everywhere (DINO, Eq. 4).
+
+    Args:
+        num_prototypes: K.
+        momentum: Of the running mean.
+    """
+
+    def __init__(self, num_prototypes: int, momentum: float = 0.9):
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer('center', torch.zeros(num_prototypes))
+
+    @torch.no_grad()
+    def forward(self, logits: Tensor, temperature: float) -> Tensor:
+        """Logits ``(..., K)`` to probabilities ``softmax((t - c) / temperature)`` in fp32."""
+        return ((logits.float() - self.center) / temperature).softmax(-1)
+
+    @torch.no_grad()
+    def update(self, mean_logits: Tensor) -> None:
+        """Move towards the mean logits ``(K,)`` of a batch, of all processes."""
+        self.center.lerp_(mean_logits.float(), 1 - self.momentum)

@@ -1,0 +1,3 @@
+from .attention import draw_attention
+
+__all__ = ['draw_attention']

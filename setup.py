@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+version = next(line.split("'")[1] for line in Path('mmdssl/__init__.py').read_text().splitlines()
+               if line.startswith('__version__'))
+
+setup(
+    name='mmdssl',
+    version=version,
+    description='Self-supervised pretraining for dense prediction, on OpenMMLab',
+    long_description=Path('README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmdssl', 'mmdssl.*']),
+    python_requires='>=3.10,<3.13',
+    install_requires=[
+        'torch>=2.4',
+        'torchvision>=0.19',
+        'timm>=1.0.20',
+        # The maintained distributions of mmengine, mmcv, mmdet and mmseg, under the same import names.
+        'onedl-mmengine>=0.10.12',
+        'onedl-mmcv>=2.3.6',
+        'onedl-mmdetection>=3.5.1',
+        'onedl-mmsegmentation>=1.4.2',
+        'pycocotools',
+        'safetensors',
+        'tensorboard',
+        'rich',
+        'pytest',
+    ],
+)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader
+
+from mmdssl.datasets import ImageFolder, Views, collate_views
+from mmdssl.datasets.base import seeded
+from mmdssl.errors import InputError
+
+VIEWS = {
+    'global': dict(size=32, scale=(.14, 1.), mask=dict(patch_size=8), photometric=[
+        dict(blur_prob=1.), dict(blur_prob=.1, solarize_prob=.2)]),
+    'query': dict(size=16, scale=(.05, .25), flip=0., num=3, photometric=dict()),
+}
+
+
+def tensors(views: Views) -> list[torch.Tensor]:
+    found = []
+    views.apply(lambda tensor: found.append(tensor) or tensor)
+    return found
+
+
+def same(a: Views, b: Views) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+
+
+def test_item_is_the_views_of_one_image(image_root):
+    views = ImageFolder(str(image_root), views=VIEWS)[(2, 5)]
+    assert list(views) == ['global', 'query'] and views.indices == 5 and views.skipped == []
+    assert views['global'].images.shape == (2, 3, 32, 32) and views['global'].masks.shape == (2, 4, 4)
+    assert views['query'].images.shape == (3, 3, 16, 16) and views['query'].masks is None
+
+
+def test_views_depend_on_seed_epoch_and_index_alone(image_root):
+    dataset = ImageFolder(str(image_root), views=VIEWS)
+    first = dataset[(3, 5)]
+    dataset[(3, 4)], torch.rand(7), random.random()
+    assert same(first, dataset[(3, 5)]) and same(first, ImageFolder(str(image_root), views=VIEWS)[(3, 5)])
+    assert same(dataset[(0, 5)], dataset[5])
+    for other in (dataset[(4, 5)], dataset[(5, 3)], ImageFolder(str(image_root), views=VIEWS, seed=1)[(3, 5)]):
+        assert not same(first, other)
+
+
+def test_number_of_workers_does_not_matter(image_root):
+    keys = [(1, index) for index in range(12)]
+    batches = [list(DataLoader(ImageFolder(str(image_root), views=VIEWS), 4, sampler=keys, num_workers=workers,
+                               collate_fn=collate_views)) for workers in (0, 2)]
+    assert len(batches[0]) == 3
+    assert all(same(a, b) for a, b in zip(*batches, strict=True))
+    assert batches[1][0]['global'].images.shape == (2, 4, 3, 32, 32)
+
+
+def test_global_generators_are_left_as_they_were(image_root):
+    def draws():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
+
+    dataset = ImageFolder(str(image_root), views=VIEWS)
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    expected = draws()
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    dataset[3]
+    assert draws() == expected
+
+
+def test_seeded_covers_every_generator_and_restores_after_an_error():
+    def draws():
+        return torch.rand(1).item(), np.random.rand(), random.random()
+
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    expected = draws()
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)
+    with seeded(0, 1, 2):
+        inside = draws()
+    with pytest.raises(KeyError), seeded(0, 2, 1):
+        assert all(a != b for a, b in zip(draws(), inside))
+        raise KeyError
+    assert draws() == expected
+    with seeded(0, 1, 2):
+        assert draws() == inside
+
+
+def test_pipeline_works_on_the_decoded_image(image_root):
+    def shrink(results):
+        assert results['img_path'].endswith('.png')
+        return {**results, 'img': results['img'].resize((20, 10))}
+
+    boxes = ImageFolder(str(image_root), views=VIEWS, pipeline=[shrink])[0]['global'].boxes
+    assert (boxes[:, 0] + boxes[:, 2] <= 20).all() and (boxes[:, 1] + boxes[:, 3] <= 10).all()
+
+
+def test_broken_file_gives_its_place_to_another_image(image_root):
+    dataset = ImageFolder(str(image_root), views=VIEWS)
+    broken = image_root / 'first/03.png'
+    broken.write_bytes(broken.read_bytes()[:1000])
+    views = dataset[(0, 3)]
+    assert views.skipped == [str(broken)] and views.indices != 3
+    assert same(views, dataset[(0, 3)])
+    assert len({int(dataset[(epoch, 3)].indices) for epoch in range(20)}) > 5  # not always the same one
+    batch = collate_views([dataset[0], dataset[3], dataset[4]])
+    assert batch.skipped == [str(broken)] and batch.indices.tolist()[::2] == [0, 4]
+
+
+def test_nothing_but_broken_files_is_an_input_error(image_root):
+    dataset = ImageFolder(str(image_root), views=VIEWS)
+    for path in image_root.rglob('*.png'):
+        path.write_bytes(b'')
+    with pytest.raises(InputError, match='10 files in a row could not be decoded'):
+        dataset[0]
+
+
+def test_indices_choose_and_config_builds(image_root):
+    config = dict(type='mmdssl.ImageFolder', data_root=str(image_root), views=VIEWS, indices=[4, 7])
+    dataset = DATASETS.build(config)
+    assert len(dataset) == 2 and dataset.get_data_info(1)['img_path'].endswith('07.png')
+    assert len(ImageFolder(str(image_root), views=VIEWS, indices=5)) == 5
+
+
+def test_a_group_can_be_dropped_but_not_all(image_root):
+    assert list(ImageFolder(str(image_root), views={**VIEWS, 'query': None})[0]) == ['global']
+    for none in ({}, {'global': None}):
+        with pytest.raises(InputError, match='at least one group'):
+            ImageFolder(str(image_root), views=none)

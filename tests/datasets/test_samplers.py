@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.hooks import DistSamplerSeedHook
+from mmengine.runner import Runner
+
+from mmdssl.datasets import EpochSampler, samplers
+from mmdssl.errors import InputError
+
+VIEWS = {'global': dict(size=16, scale=(.14, 1.))}
+
+
+def sampler_of(rank: int, world_size: int, monkeypatch, size: int = 103, **kwargs) -> EpochSampler:
+    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (rank, world_size))
+    return EpochSampler(range(size), **kwargs)
+
+
+@pytest.mark.parametrize('world_size', [2, 4])
+def test_ranks_together_see_what_one_process_sees(world_size, monkeypatch):
+    whole = list(sampler_of(0, 1, monkeypatch))
+    ranks = [list(sampler_of(rank, world_size, monkeypatch)) for rank in range(world_size)]
+    assert {len(rank) for rank in ranks} == {103 // world_size}
+    per_rank = 3
+    for step in range(103 // (world_size * per_rank)):
+        together = {key for rank in ranks for key in rank[step * per_rank:(step + 1) * per_rank]}
+        batch = world_size * per_rank
+        assert together == set(whole[step * batch:(step + 1) * batch]) and len(together) == batch
+
+
+def test_order_depends_on_seed_and_epoch(monkeypatch):
+    sampler = sampler_of(0, 1, monkeypatch, seed=3)
+    first = list(sampler)
+    assert list(sampler) == first and sorted(first) == [(0, index) for index in range(103)]
+    sampler.set_epoch(4)
+    assert {epoch for epoch, _ in sampler} == {4}
+    orders = {tuple(index for _, index in keys) for keys in (first, sampler, sampler_of(0, 1, monkeypatch, seed=4))}
+    assert len(orders) == 3
+    assert list(sampler_of(0, 1, monkeypatch, seed=None)) == list(sampler_of(0, 1, monkeypatch, seed=0))
+    assert [index for _, index in sampler_of(0, 1, monkeypatch, shuffle=False)] == list(range(103))
+
+
+def test_skip_resumes_inside_one_epoch(monkeypatch):
+    sampler = sampler_of(1, 2, monkeypatch)
+    whole = list(sampler)
+    sampler.skip(20)
+    assert len(sampler) == len(whole) == 51
+    assert list(sampler) == whole[20:]
+    assert list(sampler) == whole
+
+
+def test_tail_that_fills_no_batch_is_dropped(monkeypatch):
+    ranks = [sampler_of(rank, 2, monkeypatch, batch_size=20) for rank in range(2)]
+    assert [len(list(rank)) for rank in ranks] == [len(rank) for rank in ranks] == [50, 50]
+    with pytest.raises(InputError, match='103 images, fewer than one batch of 128'):
+        sampler_of(0, 2, monkeypatch, batch_size=128)
+    with pytest.raises(InputError, match='multiple of 2'):
+        sampler_of(0, 2, monkeypatch, batch_size=5)
+
+
+def loader_of(image_root, **kwargs):
+    return Runner.build_dataloader(dict(
+        dataset=dict(type='mmdssl.ImageFolder', data_root=str(image_root), views=VIEWS), batch_size=2, drop_last=True,
+        sampler=dict(type='mmdssl.EpochSampler'), collate_fn=dict(type='mmdssl.collate_views'), **kwargs), seed=5)
+
+
+def test_mmengine_builds_the_loader_and_sets_the_epoch(image_root):
+    loader = loader_of(image_root, num_workers=1, persistent_workers=True)
+    assert loader.sampler.seed == 5 and len(loader) == 6
+    epochs = []
+    for epoch in (0, 1):
+        runner = SimpleNamespace(train_loop=SimpleNamespace(dataloader=loader), epoch=epoch)
+        DistSamplerSeedHook().before_train_epoch(runner)
+        epochs.append(list(loader))
+        assert sorted(torch.cat([batch.indices for batch in epochs[-1]]).tolist()) == list(range(12))
+    loader.sampler.skip(4)
+    resumed = list(loader)
+    assert len(resumed) == 4
+    for batch, expected in zip(resumed, epochs[1][2:]):
+        assert torch.equal(batch['global'].images, expected['global'].images)
+
+
+def test_views_do_not_depend_on_the_number_of_ranks(image_root, monkeypatch):
+    whole = {int(i): image for batch in loader_of(image_root)
+             for i, image in zip(batch.indices, batch['global'].images[0])}
+    for rank in range(2):
+        monkeypatch.setattr(samplers, 'get_dist_info', lambda rank=rank: (rank, 2))
+        for batch in loader_of(image_root):
+            for i, image in zip(batch.indices, batch['global'].images[0]):
+                assert torch.equal(whole.pop(int(i)), image)
+    assert not whole

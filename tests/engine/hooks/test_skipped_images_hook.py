@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from mmdssl.engine.hooks import SkippedImagesHook
+from mmdssl.errors import InputError
+
+
+class Log(list):
+    warning = list.append
+
+
+@pytest.fixture
+def run():
+    """Function that shows the hook a batch with some skipped files, in a run of 100 images."""
+    log = Log()
+    runner = SimpleNamespace(iter=0, logger=log,
+                             train_dataloader=SimpleNamespace(dataset=range(100), __len__=lambda: 10))
+
+    def step(hook: SkippedImagesHook, *skipped: str) -> Log:
+        hook.end_of_epoch = lambda *args: False
+        hook.after_train_iter(runner, 0, data_batch=SimpleNamespace(skipped=list(skipped)))
+        return log
+    return step
+
+
+def test_every_file_is_named_once_with_a_running_count(run):
+    hook = SkippedImagesHook(max_share=0.1, interval=1)
+    run(hook, 'b.jpg', 'a.jpg', 'b.jpg')
+    log = run(hook, 'a.jpg', 'c.jpg')
+    assert [line.split(' cannot')[0] for line in log] == ['a.jpg', 'b.jpg', 'c.jpg']
+    assert [line.split('(')[1] for line in log] == ['1 so far)', '2 so far)', '3 so far)']
+
+
+def test_too_many_bad_files_stop_the_run(run):
+    hook = SkippedImagesHook(max_share=0.02, interval=1)
+    run(hook, 'a.jpg', 'b.jpg')
+    run(hook, 'a.jpg')
+    with pytest.raises(InputError, match='3 of 100 images cannot be decoded.*a.jpg, b.jpg, c.jpg'):
+        run(hook, 'c.jpg')

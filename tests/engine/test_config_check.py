@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import pytest
+from mmengine.config import Config
+from toy import toy_config
+
+from mmdssl.engine.config_check import check_config, check_options
+from mmdssl.errors import InputError
+
+
+def check(cfg: Config, **changes) -> None:
+    cfg.merge_from_dict(changes)
+    check_config(cfg)
+
+
+def test_the_toy_is_fine(tmp_path):
+    check(toy_config(tmp_path))
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'train_datloader': dict()}, "key 'train_datloader' is read by nothing: did you mean 'train_dataloader'"),
+    ({'my_number': 3}, "key 'my_number' is read by nothing"),
+    ({'model.droput': 0.1}, "key 'model.droput' is read by nothing: did you mean 'dropout'"),
+    ({'model.nonsense': 0.1}, r'nothing: remove or correct it \(known are .*dropout'),
+    ({'train_dataloader.batchsize': 1}, "did you mean 'batch_size'"),
+    ({'train_dataloader.dataset.lenght': 1}, "did you mean 'length'"),
+    ({'train_cfg.max_epoch': 3}, "did you mean 'max_epochs'"),
+    ({'optim_wrapper.clip_per_tensors': 3}, "did you mean 'clip_per_tensor'"),
+    ({'optim_wrapper.optimizer.weight_decy': 3}, "did you mean 'weight_decay'"),
+    ({'param_scheduler': [dict(type='CosineAnnealingLR', eta_mn=0.)]}, "'param_scheduler.0.eta_mn' .* mean 'eta_min'"),
+    ({'custom_hooks': [dict(type='CollapseHook', intervall=3)]}, "did you mean 'interval'"),
+    ({'log_processor.window_sise': 3}, "did you mean 'window_size'"),
+    ({'randomness.sed': 3}, "did you mean 'seed'"),
+    ({'auto_scale_lr': dict(enabled=True)}, "did you mean 'enable'"),
+    ({'model.type': 'ToyAlgoritm'}, "model has the unknown type 'ToyAlgoritm': did you mean 'ToyAlgorithm'"),
+    ({'custom_hooks': [dict(type='mmdssl.ColapseHook')]}, "did you mean 'CollapseHook'"),
+    ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='no/such', views={})},
+     "train_dataloader.dataset.data_root 'no/such' does not exist: .* --data PATH"),
+    ({'train_dataloader.dataset': dict(_delete_=True, type='ImageList', ann_file='no.txt', views={})},
+     "train_dataloader.dataset.ann_file 'no.txt' does not exist"),
+])
+def test_mistakes_are_named_with_a_remedy(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        check(toy_config(tmp_path), **change)
+
+
+@pytest.mark.parametrize('change', [
+    {'optim_wrapper.clip_grad': dict(type='norm', max_norm=1.)},
+    {'env_cfg': dict(mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl'))},
+    {'visualizer': dict(type='Visualizer', vis_backends=[dict(type='WandbVisBackend', init_kwargs=dict(project='x'))])},
+    {'param_scheduler': [dict(type='LinearLR', start_factor=0.1, by_epoch=True, convert_to_iter_based=True),
+                         dict(type='CosineAnnealingParamScheduler', param_name='weight_decay', eta_min_ratio=10)]},
+    {'default_hooks.sampler_seed': None, 'custom_hooks': [dict(type='EMAHook', momentum=1e-3, priority='LOW')]},
+    {'data_root': 'anywhere', 'compile': True, 'find_unused_parameters': True},
+])
+def test_what_mmengine_reads_is_fine(tmp_path, change):
+    check(toy_config(tmp_path), **change)
+
+
+def test_variables_of_other_packages_are_theirs_but_slips_are_not():
+    check_config(Config(dict(default_scope='mmengine', norm_cfg=dict(type='BN', requires_grad=True), crop_size=3)))
+    with pytest.raises(InputError, match="did you mean 'optim_wrapper'"):
+        check_config(Config(dict(default_scope='mmengine', optim_wraper=dict())))
+
+
+def test_options_must_be_in_the_config_or_be_read(tmp_path):
+    cfg = toy_config(tmp_path, custom_hooks=[dict(type='CollapseHook')])
+    check_options(cfg, {'optim_wrapper.optimizer.lr': 1, 'optim_wrapper.accumulative_counts': 2, 'load_from': 'x',
+                        'randomness.deterministic': True, 'custom_hooks.0.stop': True, 'train_dataloader.num_workers': 1})
+    for option, message in {
+            'optim_wrapper.optimizer.rl': r"no 'optim_wrapper.optimizer.rl'",
+            'optim_wraper.optimizer.lr': "no 'optim_wraper': did you mean 'optim_wrapper'",
+            'custom_hooks.1.stop': "no 'custom_hooks.1'",
+            'train_cfg.max_epoch': "did you mean 'max_epochs'",
+            'train_cfg.max_epochs.more': "no 'train_cfg.max_epochs.more'"}.items():
+        with pytest.raises(InputError, match=message):
+            check_options(cfg, {option: 1})

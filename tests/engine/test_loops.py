@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from toy import Killed, ToyAlgorithm, history
+
+from mmdssl.engine.loops import step_seed
+from mmdssl.engine.replay import replay
+from mmdssl.errors import InputError
+
+EVERY_4_ITERATIONS = {'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4, max_keep_ckpts=1)}
+
+
+def killed_after(iterations: int) -> dict:
+    return {'custom_hooks': [dict(type='AlgorithmHook'), dict(type='KillHook', after=iterations)]}
+
+
+@pytest.mark.parametrize('killed, resumed_at', [(6, 4), (11, 8), (12, 12), (17, 16)])
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_killed_run_resumes_to_the_same_losses(train, killed, resumed_at, workers):
+    changes = {**EVERY_4_ITERATIONS, 'train_dataloader.num_workers': workers,
+               'param_scheduler': [dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True),
+                                   dict(type='MultiStepLR', milestones=[1, 2])]}
+    whole = train(**changes, name='whole')
+    with pytest.raises(Killed):
+        train(**changes, **killed_after(killed))
+    resumed = train(**changes, resume=True)
+    assert history(resumed) == history(whole)
+    assert len(history(resumed)) == 18
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert resumed.model.steps_taken == 18 - resumed_at
+
+
+def test_resume_in_another_shape_of_run_is_refused(train):
+    train(**{'train_cfg.max_epochs': 1})
+    with pytest.raises(InputError, match='1 epochs and 6 iterations, but this one has 3 and 18'):
+        train(resume=True)
+
+
+def test_step_seeds_differ_between_iterations_ranks_and_runs():
+    keys = [(seed, iteration, rank) for seed in range(3) for iteration in range(50) for rank in range(4)]
+    assert len({step_seed(*key) for key in keys}) == len(keys)
+    assert step_seed(0, 7, 1) == step_seed(0, 7, 1) < 2**64
+
+
+@pytest.mark.parametrize('amp', [None, 'bf16'])
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_can_be_replayed(train, tmp_path, monkeypatch, amp):
+    seen = []
+    original = ToyAlgorithm.loss
+
+    def loss(self, views):
+        seen.append({name: value.clone() for name, value in self.state_dict().items()})
+        seen[-1]['loss'] = original(self, views)
+        return seen[-1]['loss']
+    monkeypatch.setattr(ToyAlgorithm, 'loss', loss)
+    with pytest.raises(InputError, match='not finite in iteration'):
+        train(**{'train_dataloader.dataset.bad': 5, 'optim_wrapper.amp': amp})
+    file, = (tmp_path / 'run').glob('replay_iter_*_rank0.pth')
+    before = seen[-1]
+    saved = torch.load(file, weights_only=True)
+    assert all(torch.equal(value, before[name]) for name, value in saved['state_dict'].items())
+
+    assert math.isnan(replay(file)['loss'])
+    torch.save({**saved, 'data_batch': saved['data_batch'].nan_to_num()}, file)
+    assert math.isfinite(replay(file)['loss'])
+
+
+def test_replay_repeats_dropout(train, tmp_path, monkeypatch):
+    """A finite loss declared bad: the replay gives the very same number."""
+    monkeypatch.setattr('mmdssl.engine.optim_wrapper.math.isfinite', lambda value: False)
+    losses = []
+    original = ToyAlgorithm.parse_losses
+    monkeypatch.setattr(ToyAlgorithm, 'parse_losses',
+                        lambda self, values: losses.append(values['loss_cls'].item()) or original(self, values))
+    with pytest.raises(InputError):
+        train()
+    assert replay(tmp_path / 'run/replay_iter_0_rank0.pth')['loss_cls'] == losses[0]

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from mmdssl.evaluation.knn import NO_CLASS, KNNMetric, knn_classify
+
+
+def slow(bank, labels, query, k, temperature):
+    """Classes in the order of their votes, in float64 and one image at a time."""
+    similar = sorted(((sum(a * b for a, b in zip(query.tolist(), item.tolist())), label)
+                      for item, label in zip(bank.double(), labels.tolist())), reverse=True)
+    votes = defaultdict(float)
+    for similarity, label in similar[:k]:
+        votes[label] += math.exp(similarity / temperature)
+    return sorted(votes, key=votes.get, reverse=True)
+
+
+@pytest.fixture
+def data():
+    return (normalize(torch.randn(40, 6), dim=1), torch.randint(0, 7, (40, )), normalize(torch.randn(9, 6), dim=1),
+            torch.randint(0, 7, (9, )))
+
+
+@pytest.mark.parametrize('temperature', [0.07, 1.])
+@pytest.mark.parametrize('chunk', [2, 256])
+def test_equals_a_slow_loop(data, temperature, chunk):
+    bank, labels, queries, _ = data
+    ranking = knn_classify(bank, labels, queries, 7, (1, 5, 20, 1000), temperature, chunk=chunk)
+    for k, found in ranking.items():
+        for row, query in zip(found.tolist(), queries.double()):
+            expected = slow(bank, labels, query, k, temperature)[:5]
+            assert row == expected + [NO_CLASS] * (5 - len(expected))
+
+
+def test_closer_neighbours_outvote_more_neighbours():
+    bank = normalize(torch.tensor([[1., 0.], [0.6, 0.8], [0.6, 0.8]]), dim=1)
+    ranking = knn_classify(bank, torch.tensor([0, 1, 1]), torch.tensor([[1., 0.]]), 2, (3, ), temperature=0.07)
+    assert ranking[3].tolist() == [[0, 1]]
+
+
+def test_metric_counts_hits_in_percent(data):
+    bank, labels, queries, truth = data
+    metrics = KNNMetric(k=(3, 10), temperature=0.07)(*data, num_classes=7)
+    assert set(metrics) == {'knn3_top1', 'knn10_top1', 'knn10_top5'}  # three neighbours have no five best classes
+    for k, top in ((3, 1), (10, 1), (10, 5)):
+        hits = sum(t in slow(bank, labels, q, k, 0.07)[:top] for q, t in zip(queries.double(), truth.tolist()))
+        assert metrics[f'knn{k}_top{top}'] == pytest.approx(100 * hits / 9)

@@ -1,0 +1,62 @@
+"""What must hold for every algorithm with every way to share heads, masked or not."""
+from __future__ import annotations
+
+import pytest
+import torch
+
+MASKS = dict(mask_token=True)
+SINCOS = dict(position='sincos', mask_token=True)
+CASES = {'dino': ('DINO', {}, None, {})}
+for sharing in ('shared', 'semi-shared', 'vanilla'):
+    CASES |= {
+        f'ibot {sharing}': ('IBOT', MASKS, None, dict(sharing=sharing)),
+        f'ibot unmasked {sharing}': ('IBOT', MASKS, None, dict(sharing=sharing, masked=False)),
+        f'adclr {sharing}': ('ADCLR', {}, (3, 8), dict(sharing=sharing)),
+        f'adclr masked {sharing}': ('ADCLR', MASKS, (3, 8), dict(sharing=sharing, masked=True)),
+        f'pqcl {sharing}': ('PQCL', SINCOS, (2, 16), dict(sharing=sharing)),
+        f'pqcl unmasked {sharing}': ('PQCL', SINCOS, (2, 16), dict(sharing=sharing, masked=False)),
+    }
+
+
+@pytest.fixture(params=CASES.values(), ids=list(CASES))
+def case(request, make_algorithm, make_views):
+    name, backbone, query, settings = request.param
+    return make_algorithm(name, backbone=backbone, **settings), make_views(query=query)
+
+
+def test_every_trainable_parameter_has_a_gradient_and_the_teacher_none(case):
+    """Plain DistributedDataParallel needs the first, self-distillation the second."""
+    algorithm, views = case
+    assert not any(p.requires_grad for p in algorithm.teacher.parameters())
+    algorithm.parse_losses(algorithm.loss(views))[0].backward()
+    assert not [name for name, p in algorithm.student.named_parameters() if p.requires_grad and p.grad is None]
+    assert not [name for name, p in algorithm.teacher.named_parameters() if p.grad is not None]
+
+
+def test_bf16_autocast_stays_close_to_fp32(case):
+    algorithm, views = case
+    state = {name: value.clone() for name, value in algorithm.state_dict().items()}
+    expected = algorithm.loss(views)
+    algorithm.load_state_dict(state)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = algorithm.loss(views)
+    algorithm.parse_losses(losses)[0].backward()
+    for name, value in losses.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, expected[name], rtol=0.05, atol=0.02)
+    assert all(p.grad.isfinite().all() for p in algorithm.student.parameters() if p.grad is not None)
+
+
+def test_one_step_lowers_the_loss_and_moves_the_teacher(case):
+    algorithm, views = case
+    before = {name: p.clone() for name, p in algorithm.teacher.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in algorithm.parameters() if p.requires_grad], lr=1e-3)
+    state = {name: c.center.clone() for name, c in algorithm.centers.items()}
+    total, _ = algorithm.parse_losses(algorithm.loss(views))
+    total.backward()
+    optimizer.step()
+    for name, center in algorithm.centers.items():
+        center.center.copy_(state[name])
+    assert algorithm.parse_losses(algorithm.loss(views))[0] < total
+    algorithm.after_step()
+    assert all(not torch.equal(p, before[name]) for name, p in algorithm.teacher.named_parameters())

@@ -1,0 +1,106 @@
+"""DINO's head against loops, and its prototypes."""
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from mmdssl.models.layers.projection import DINOHead
+
+
+def make_head(**kwargs) -> DINOHead:
+    head = DINOHead(8, num_prototypes=7, hidden_dim=10, bottleneck_dim=4, **kwargs)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.5)
+    return head
+
+
+def dense(x: list[float], layer: torch.nn.Linear) -> list[float]:
+    return [sum(a * b for a, b in zip(row, x)) + bias for row, bias in zip(layer.weight.tolist(), layer.bias.tolist())]
+
+
+@pytest.mark.parametrize('num_layers', [1, 2, 3])
+def test_head_is_an_mlp_a_unit_vector_and_similarities_to_prototypes(num_layers):
+    head = make_head(num_layers=num_layers)
+    token = torch.randn(8)
+    linears = [m for m in head.mlp if isinstance(m, torch.nn.Linear)]
+    assert len(linears) == num_layers
+    x = token.tolist()
+    for i, layer in enumerate(linears):
+        if i:
+            x = [v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x]
+        x = dense(x, layer)
+    unit = [v / math.sqrt(sum(u * u for u in x)) for v in x]
+    weight = head.last_layer['cls'].parametrizations.weight
+    logits = [g * sum(a * b for a, b in zip(v, unit)) / math.sqrt(sum(a * a for a in v))
+              for g, v in zip(weight.original0.flatten().tolist(), weight.original1.tolist())]
+
+    bottleneck = head.project(token[None])
+
+    torch.testing.assert_close(bottleneck[0], torch.tensor(unit), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(head.score(bottleneck)[0], torch.tensor(logits), rtol=1e-4, atol=1e-6)
+
+
+def test_score_of_the_mean_is_the_mean_of_the_scores():
+    head = make_head()
+    bottleneck = head.project(torch.randn(50, 8))
+    torch.testing.assert_close(head.score(bottleneck.mean(0)), head.score(bottleneck).mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_initialisation():
+    head = DINOHead(256, num_prototypes=512, hidden_dim=512, bottleneck_dim=256)
+    for layer in head.mlp[::2]:
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)
+        assert not layer.bias.any()
+    weight = head.last_layer['cls'].parametrizations.weight
+    assert weight.original0.shape == (512, 1) and (weight.original0 == 1).all()
+    torch.testing.assert_close(head.last_layer['cls'].weight.norm(dim=1), torch.ones(512))
+    assert weight.original1.abs().max() <= 1 / math.sqrt(256), 'the direction keeps the default of a linear layer'
+    assert head.last_layer['cls'].bias is None
+
+
+@pytest.mark.parametrize('norm_last_layer', [True, False])
+def test_length_of_the_prototypes_is_learned_unless_normed(norm_last_layer):
+    head = DINOHead(8, num_prototypes=7, norm_last_layer=norm_last_layer)
+    weight = head.last_layer['cls'].parametrizations.weight
+    assert weight.original0.requires_grad != norm_last_layer
+    assert weight.original1.requires_grad
+
+
+def test_streams_own_prototypes_or_use_the_first_ones():
+    head = make_head(streams=('cls', 'patch'))
+    bottleneck = head.project(torch.randn(3, 8))
+    assert not torch.allclose(head.score(bottleneck, 'cls'), head.score(bottleneck, 'patch'))
+    assert torch.equal(head.score(bottleneck, 'query'), head.score(bottleneck, 'cls'))
+
+
+def test_batch_norm_before_each_activation():
+    kinds = [type(m).__name__ for m in make_head(use_bn=True).mlp]
+    assert kinds == ['Linear', 'BatchNorm1d', 'GELU', 'Linear', 'BatchNorm1d', 'GELU', 'Linear']
+
+
+def test_unit_vectors_are_fp32_inside_autocast():
+    with torch.autocast('cpu', torch.bfloat16):
+        bottleneck = make_head().project(torch.randn(3, 8))
+    assert bottleneck.dtype == torch.float32
+    torch.testing.assert_close(bottleneck.norm(dim=1), torch.ones(3))
+
+
+def test_copies_are_independent_and_old_checkpoints_load():
+    head = make_head()
+    twin = copy.deepcopy(head)
+    tokens = torch.randn(3, 8)
+    expected = head.score(head.project(tokens))
+    torch.testing.assert_close(twin.score(twin.project(tokens)), expected)
+    old = {name.replace('parametrizations.weight.original0', 'weight_g')
+               .replace('parametrizations.weight.original1', 'weight_v'): v for name, v in head.state_dict().items()}
+    assert 'last_layer.cls.weight_g' in old
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(3)
+    assert torch.equal(head.score(head.project(tokens)), expected)
+    twin.load_state_dict(old)
+    torch.testing.assert_close(twin.score(twin.project(tokens)), expected)

@@ -1,0 +1,117 @@
+"""Whole runs of tools/train.py: on two processes, killed and resumed, in bf16."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+TRAIN = str(ROOT / 'tools/train.py')
+CONFIG = """
+_base_ = '{base}'
+model = dict(backbone=dict(arch=dict(embed_dim=48, depth=2, num_heads=3), drop_path_rate={drop_path}),
+             head=dict(num_prototypes=64, hidden_dim=32, bottleneck_dim=16), freeze_last_layer=1)
+train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(data_root='{data}'))
+val_dataloader = val_cfg = val_evaluator = None
+train_cfg = dict(max_epochs={epochs}, val_before_train=False)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval={interval}, by_epoch=False, save_best=None))
+log_processor = dict(window_size=1)
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
+"""
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory) -> Path:
+    """40 images with some structure."""
+    folder = tmp_path_factory.mktemp('images')
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((96, 72), Image.Resampling.BICUBIC).save(folder / f'{i:02d}.png')
+    return folder
+
+
+def write_config(folder: Path, method: str, data: Path, epochs: int = 2, interval: int = 100, drop_path: float = 0.) -> Path:
+    path = folder / f'{method}.py'
+    base = ROOT / f'configs/small/{method}.py'
+    path.write_text(CONFIG.format(base=base, data=data, epochs=epochs, interval=interval, drop_path=drop_path))
+    return path
+
+
+def environment() -> dict[str, str]:
+    return dict(os.environ, OMP_NUM_THREADS='1')
+
+
+def train(config: Path, work_dir: Path, *args: str, processes: int = 1) -> None:
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+    done = subprocess.run([*launcher, TRAIN, str(config), '--work-dir', str(work_dir), *args], env=environment(),
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def logged(work_dir: Path, name: str = 'loss') -> dict[int, float]:
+    """A scalar by step, over all (resumed) logs of a run, the latest value of each step."""
+    values = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            if name in record:
+                values[record['step']] = record[name]
+    return values
+
+
+@pytest.mark.parametrize('method', ['pqcl', 'adclr'])
+def test_two_processes_follow_one(method, images, tmp_path):
+    """Half the batch on each of two gloo processes: the losses of ten steps agree to 1e-5, and so does every term."""
+    config = write_config(tmp_path, method, images)
+    train(config, tmp_path / 'one')
+    train(config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4', processes=2)
+    for name in ('loss', 'loss_cls', 'loss_query', 'entropy'):
+        one, two = logged(tmp_path / 'one', name), logged(tmp_path / 'two', name)
+        assert list(one) == list(two) == list(range(1, 11))
+        assert np.allclose(list(one.values()), list(two.values()), rtol=0, atol=1e-5)
+    assert len(set(one.values())) == 10
+
+
+def test_killed_and_resumed_equals_never_killed(images, tmp_path):
+    """SIGKILL in the middle of an epoch: the resumed run logs the same losses, step for step, drop path and all."""
+    config = write_config(tmp_path, 'pqcl', images, epochs=4, interval=3, drop_path=0.2)
+    train(config, tmp_path / 'whole')
+    killed = tmp_path / 'killed'
+    process = subprocess.Popen([sys.executable, TRAIN, str(config), '--work-dir', str(killed)], env=environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Five iterations per epoch: the checkpoint of iteration 9 lies within the second one.
+    deadline = time.monotonic() + 300
+    while not list(killed.glob('iter_9.pth')):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    seen = max(logged(killed))
+    assert seen < 20, 'the run finished before it was killed'
+    train(config, killed, '--resume')
+    whole, resumed = logged(tmp_path / 'whole'), logged(killed)
+    assert list(whole) == sorted(resumed) == list(range(1, 21))
+    assert whole == resumed
+    assert whole[10] != whole[5]
+
+
+def test_bf16_stays_close_to_fp32(images, tmp_path):
+    """20 steps under bf16 autocast: finite throughout, within 2 % of the fp32 loss."""
+    config = write_config(tmp_path, 'pqcl', images, epochs=4)
+    train(config, tmp_path / 'fp32')
+    train(config, tmp_path / 'bf16', '--amp', 'bf16')
+    fp32, bf16 = (np.array(list(logged(tmp_path / name).values())) for name in ('fp32', 'bf16'))
+    assert len(bf16) == 20 and np.isfinite(bf16).all()
+    assert (bf16 != fp32).any()
+    assert np.abs(bf16 - fp32).max() < 0.02 * fp32.mean()

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Train on several GPUs of one or several machines: tools/dist_train.sh CONFIG GPUS [arguments of train.py]
+# With several machines run it on each, with NNODES, NODE_RANK, MASTER_ADDR (of the first) and PORT set.
+set -euo pipefail
+if [ $# -lt 2 ]; then
+    sed -n '2,3s/^# //p' "$0" >&2
+    exit 2
+fi
+config=$1
+gpus=$2
+shift 2
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$gpus" \
+    --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
+    "$(dirname "$0")/train.py" "$config" --launcher pytorch "$@"

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Make the environment .venv with everything mmdssl needs, unless it is there and up to date.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+stamp=.venv/.installed-for
+if [ -f "$stamp" ] && cmp -s setup.py "$stamp"; then
+    exit 0
+fi
+
+suitable='import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))'
+for candidate in "${PYTHON:-python3}" python3.12 python3.11 python3.10; do
+    if "$candidate" -c "$suitable" >/dev/null 2>&1; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "${python:-}" ]; then
+    echo "error: no Python 3.10 to 3.12 found: install one, or name it with PYTHON=/path/to/python" >&2
+    exit 2
+fi
+
+echo "Installing into .venv with $("$python" --version) ..."
+start=$SECONDS
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --upgrade pip
+.venv/bin/python -m pip install --quiet --editable .
+cp setup.py "$stamp"
+echo "Installed in $((SECONDS - start)) s."
