@@ -17,16 +17,20 @@ setup(
     install_requires=[
         'torch>=2.4',
         'torchvision>=0.19',
-        'timm>=1.0.20',
+        'timm>=1.0.23',
         # The maintained distributions of mmengine, mmcv, mmdet and mmseg, under the same import names.
         'onedl-mmengine>=0.10.12',
         'onedl-mmcv>=2.3.6',
         'onedl-mmdetection>=3.5.1',
         'onedl-mmsegmentation>=1.4.2',
+        'numpy',
+        'pillow',
         'pycocotools',
-        'safetensors',
-        'tensorboard',
         'rich',
+        'safetensors',
+        'scipy',
+        'shapely',
+        'tensorboard',
         'pytest',
     ],
 )

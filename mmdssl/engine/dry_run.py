@@ -79,7 +79,8 @@ def _table(runner: Runner, seconds: float) -> Table:
         table.add_row('k-NN: bank, queries',
                       f'{len(runner.val_loop.bank.dataset):,}, {len(runner.val_dataloader.dataset):,}')
     table.add_row('global batch', f'{runner.global_batch_size} images')
-    table.add_row('learning rate (highest)', f'{runner.optim_wrapper.param_groups[-1]["initial_lr"]:.3g}')
+    group = runner.optim_wrapper.param_groups[-1]
+    table.add_row('learning rate (highest)', f'{group.get("initial_lr", group["lr"]):.3g}')
     table.add_row('epochs x iterations', f'{runner.max_epochs} x {len(loader)}')
     table.add_row('peak memory', f'{peak_memory():,} MiB per process')
     table.add_row('speed', f'{per_iteration / seconds:.1f} images per second')

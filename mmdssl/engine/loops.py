@@ -33,11 +33,19 @@ class TrainLoop(EpochBasedTrainLoop):
         val_interval: Epochs from one validation to the next.
         dynamic_intervals: MMEngine's.
         val_before_train: Validate the weights before the first step too, logged as epoch 0.
+
+    Raises:
+        InputError: There are fewer images than one batch; or, when it runs, the checkpoint is of a run of another length, or
+            the loss is not finite.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_epochs: int, val_begin: int = 1,
                  val_interval: int = 1, dynamic_intervals: list | None = None, val_before_train: bool = False):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
+        if not len(self.dataloader):
+            raise InputError(f'the training data has {len(self.dataloader.dataset)} images, fewer than one batch of '
+                             f'{self.dataloader.batch_sampler.batch_size} on each of {runner.world_size} processes: lower '
+                             'train_dataloader.batch_size or add images')
         self.val_before_train = val_before_train
 
     def run(self) -> nn.Module:

@@ -12,9 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 @pytest.fixture
 def train(tmp_path):
     """Function ``train(name='run', **changes) -> Runner`` that trains the toy in ``tmp_path / name``."""
-    from toy import toy_config
-
-    from mmdssl.engine import Runner
+    from toy import Runner, toy_config
 
     def run(name='run', **changes):
         runner = Runner.from_cfg(toy_config(tmp_path / name, **changes))

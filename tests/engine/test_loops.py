@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from toy import Killed, ToyAlgorithm, history
+from toy import Killed, ToyAlgorithm, colour_folders, history, knn_config
 
-from mmdssl.engine.loops import step_seed
+from mmdssl.datasets import LabelledFolder
+from mmdssl.engine.loops import extract_features, step_seed
 from mmdssl.engine.replay import replay
 from mmdssl.errors import InputError
 
@@ -78,3 +79,35 @@ def test_replay_repeats_dropout(train, tmp_path, monkeypatch):
     with pytest.raises(InputError):
         train()
     assert replay(tmp_path / 'run/replay_iter_0_rank0.pth')['loss_cls'] == losses[0]
+
+
+def test_knn_while_training_is_logged_and_the_best_is_kept(train, tmp_path):
+    best = dict(type='CheckpointHook', save_best='knn3_top1', rule='greater', max_keep_ckpts=1)
+    runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{
+        'train_cfg.val_before_train': True, 'train_cfg.val_interval': 2, 'default_hooks.checkpoint': best})
+    values = runner.message_hub.get_scalar('val/knn3_top1').data[0]
+    assert len(values) == 3  # before training, after epochs 2 and 3
+    assert 100 / 3 < values[-1] <= 100
+    with open(f'{runner.log_dir}/{runner.timestamp}.log') as file:
+        lines = [line for line in file if 'knn1_top1' in line]
+    assert [line.split('Epoch(val) ')[1][:3] for line in lines] == ['[0]', '[2]', '[3]']
+    assert len(list((tmp_path / 'run').glob('best_knn3_top1_epoch_*.pth'))) == 1
+    assert history(runner) == history(train(name='without'))  # looking does not change what is seen
+
+
+def test_features_come_in_the_order_of_the_dataset_without_damaged_files(train, tmp_path):
+    runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{'train_cfg.val_interval': 9})
+    features, labels = extract_features(runner.model.eval(), runner.val_dataloader)
+    dataset = LabelledFolder(str(tmp_path / 'data/val'), resize=4, size=4)
+    items = [item for item in map(dataset.__getitem__, range(len(dataset))) if item['label'] >= 0]
+    assert labels.tolist() == [item['label'] for item in items] == [0] * 4 + [1] * 4 + [2] * 4
+    alone = torch.cat([runner.model.teacher.features(item['image'][None] / 255) for item in items])
+    torch.testing.assert_close(features, alone / alone.norm(dim=1, keepdim=True))
+
+
+def test_knn_on_different_classes_is_an_input_error(train, tmp_path):
+    cfg = knn_config(colour_folders(tmp_path / 'data'))
+    colour_folders(tmp_path / 'other', ('blue', 'green', 'yellow'))
+    cfg['val_dataloader']['dataset']['data_root'] = str(tmp_path / 'other/val')
+    with pytest.raises(InputError, match=r'differ \(red, yellow\)'):
+        train(**cfg)

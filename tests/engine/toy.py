@@ -2,16 +2,22 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor
+from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmdssl.engine import Runner
+from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.registry import DATASETS, HOOKS, MODELS
 
@@ -108,6 +114,28 @@ def history(runner, name: str = 'loss') -> list[float]:
     return runner.message_hub.get_scalar(f'train/{name}').data[0].tolist()
 
 
+def colour_folders(root: Path, classes: tuple[str, ...] = ('blue', 'green', 'red'), each: int = 4) -> Path:
+    """Class folders ``train`` and ``val`` of 4 px images, each class of another brightness, with one damaged file."""
+    for part in ('train', 'val'):
+        for level, name in enumerate(classes):
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(each):
+                pixels = np.random.default_rng(i).integers(100 * level // 2, 100 * level // 2 + 30, (4, 4, 3), np.uint8)
+                pixels[0, level] += 100
+                Image.fromarray(pixels).save(folder / f'{i}.png')
+        (root / part / classes[0] / 'damaged.png').write_bytes(b'none')
+    return root
+
+
+def knn_config(root: Path) -> dict:
+    """Validation by k-NN on :func:`colour_folders`, to be merged into :func:`toy_config`."""
+    def loader(part):
+        return dict(batch_size=5, dataset=dict(type='LabelledFolder', data_root=str(root / part), resize=4, size=4))
+    return {'val_dataloader': loader('val'), 'val_cfg': dict(type='KNNLoop', bank=loader('train')),
+            'val_evaluator': dict(type='KNNMetric', k=(1, 3))}
+
+
 def toy_config(work_dir: Path, **changes) -> Config:
     """Three epochs of 6 iterations; ``changes`` are merged in, keys with dots reach inside."""
     cfg = Config(dict(
@@ -126,3 +154,21 @@ def toy_config(work_dir: Path, **changes) -> Config:
         work_dir=str(work_dir)))
     cfg.merge_from_dict(changes)
     return cfg
+
+
+def train_as_rank(rank: int, world_size: int, port: int, folder: Path, runs: dict[str, dict]) -> None:
+    """One of several processes that train the toy together, by name with some changes.
+
+    Leaves the losses, or the error, of each run in ``folder/name.rank``.
+    """
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='127.0.0.1',
+                      MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='')
+    torch.set_num_threads(1)
+    for name, changes in runs.items():
+        runner = Runner.from_cfg(toy_config(folder / name, launcher='pytorch', **changes))
+        result = Path(folder, f'{name}.{rank}')
+        try:
+            runner.train()
+            result.write_text(json.dumps(history(runner)))
+        except InputError as error:
+            result.write_text(str(error))

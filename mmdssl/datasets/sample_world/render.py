@@ -38,7 +38,7 @@ class Camera:
 class Thing:
     """An object: point p of its own space (radius about 1) lies at ``rotation @ (scale * p) + position``.
 
-    The pattern blends the two rows of ``colors``; it is cut out of a solid turned, scaled by ``grain`` and moved by ``offset``.
+    The pattern blends the two rows of ``colors`` at the point ``grain @ p + offset`` of a solid texture.
     """
     shape: str
     pattern: str
@@ -218,6 +218,8 @@ def _materials(scene, rays, points, surface, part, depth):
         to_local = thing.rotation.T / thing.scale[:, None]
         for index, (primitive, size, offset) in enumerate(SHAPES[thing.shape]):
             seen = pixels(number, index)
+            if not len(seen):
+                continue
             local = _turn(to_local, points[:, seen] - np.float32(thing.position)[:, None])
             solid = _turn(thing.grain, local) + np.float32(thing.offset)[:, None]
             paint(seen, thing.colors, PATTERNS[thing.pattern](solid))

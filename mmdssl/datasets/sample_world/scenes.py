@@ -108,14 +108,14 @@ def photo(rng: np.random.Generator, label: int) -> Scene:
     main = _thing(rng, np.zeros(2), 1, shape, pattern)
     azimuth, elevation, focal = rng.uniform(0, _TURN), rng.uniform(.15, 1.1), rng.uniform(.9, 2)
     things = [main]
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(0, 3)):
         angle = azimuth + np.pi + rng.uniform(-2, 2)
-        at, size = rng.uniform(1.7, 5) * np.array([np.cos(angle), np.sin(angle)]), rng.uniform(.3, .6)
+        at, size = rng.uniform(1.7, 3.5) * np.array([np.cos(angle), np.sin(angle)]), rng.uniform(.3, .6)
         if _free(things, at, size):
             things.append(_thing(rng, at, size))
     target = main.position + rng.uniform(-.3, .3, 3)
     camera = _camera(target, azimuth, elevation, 2 * focal / rng.uniform(.6, 1), focal, rng.normal(0, .12))
-    return _scene(rng, things + _clutter(rng, things, rng.integers(0, 7), 4, .3), camera)
+    return _scene(rng, things + _clutter(rng, things, rng.integers(0, 5), 2.5, .3), camera)
 
 
 def gathering(rng: np.random.Generator, count: int, crowd: bool) -> Scene:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.model import ModuleDict
 from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.schedules import cosine, warmup_epochs
+from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.layers.projection import DINOHead
 from mmdssl.models.losses.distillation import Center, cross_view
@@ -44,7 +46,7 @@ class DINO(Algorithm):
         super().__init__(data_preprocessor, init_cfg)
         backbone = MODELS.build(backbone)
         head = MODELS.build({'type': DINOHead, 'in_dim': backbone.embed_dim, **head})
-        self.student = nn.ModuleDict(dict(backbone=backbone, head=head))
+        self.student = ModuleDict(dict(backbone=backbone, head=head))
         self.teacher = copy.deepcopy(self.student).requires_grad_(False)
         for module in self.teacher.modules():
             if isinstance(module, DropPath):
@@ -77,6 +79,9 @@ class DINO(Algorithm):
 
     def cls_terms(self, target: Tensor, logits: Tensor) -> dict[str, Tensor]:
         """The loss on class tokens, and its two parts that tell how collapse comes: ``loss = entropy + kl``."""
+        if len(logits) < 2:
+            raise InputError('a view is compared with the other views of its image, but there is only one: give '
+                             'train_dataloader.dataset.views.global two photometric recipes, or num=2')
         loss = cross_view(target, logits)
         entropy = torch.special.entr(target).sum(-1).mean()
         return dict(loss_cls=loss, entropy=entropy, kl=loss.detach() - entropy)
@@ -85,7 +90,7 @@ class DINO(Algorithm):
         """Tokens ``(..., D)`` by stream to logits ``(..., K)`` over the student's temperature."""
         bottleneck = project(self.student.head, tokens)
         with parametrize.cached():
-            return {stream: self.student.head.score(z, stream) / self.student_temperature
+            return {stream: self.student.head.score(z / self.student_temperature, stream)
                     for stream, z in bottleneck.items()}
 
     def teacher_targets(self, tokens: dict[str, Tensor], select: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -99,7 +104,7 @@ class DINO(Algorithm):
         self.remember_features(tokens['cls'].flatten(0, -2))
         temperature = warmup_epochs(*self.teacher_temperature, self.progress)
         bottleneck = project(self.teacher.head, tokens)
-        targets = {}
+        targets, means = {}, {}
         with parametrize.cached():
             for stream, z in bottleneck.items():
                 mean = z.flatten(0, -2).mean(0)
@@ -109,7 +114,9 @@ class DINO(Algorithm):
                 center = self.center_of(stream)
                 targets[stream] = center(self.teacher.head.score(z, stream), temperature)
                 if stream in self.centers:
-                    center.update(self.teacher.head.score(mean, stream))
+                    means[stream] = self.teacher.head.score(mean, stream)
+        for stream, center in self.centers.items():
+            center.update(means[stream])
         return targets
 
     def center_of(self, stream: str) -> Center:

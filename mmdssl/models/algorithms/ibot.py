@@ -29,6 +29,7 @@ class IBOT(DINO):
         kwargs: As DINO's.
     """
     streams = ('cls', 'patch')
+    masked_queries = False
 
     def __init__(self, backbone: dict, head: dict, masked: bool = True, patch_weight: float = 1.0,
                  sharing: str = 'shared', **kwargs):
@@ -40,6 +41,9 @@ class IBOT(DINO):
         if sharing == 'semi-shared':
             for stream in self.streams[1:]:
                 del self.teacher.head.last_layer[stream]
+        mask_token = self.student.backbone.mask_token
+        if mask_token is not None and not (masked or self.masked_queries):
+            mask_token.requires_grad_(False)  # nobody reads it, and DistributedDataParallel waits for every gradient
         self.masked = masked
         self.patch_weight = patch_weight
 
@@ -63,17 +67,22 @@ class IBOT(DINO):
         terms = self.cls_terms(targets['cls'], logits['cls'])
         if self.masked:
             crops = views['global']
-            loss = masked_patches(targets['patch'], logits['patch'], crops.mask_weight, crops.masks[..., 0, 0].numel())
+            loss = masked_patches(targets['patch'], logits['patch'], crops.mask_weight, crops.flips.numel())
             terms['loss_patch'] = self.patch_weight * loss
         return terms
 
     def masked_rows(self, views: Views) -> dict[str, Tensor]:
+        """By stream, the rows of all patches that the loss needs: the masked ones."""
         if not self.masked:
             return {}
-        if views['global'].masks is None:
+        crops, grid = views['global'], self.backbone.grid_of(views['global'].images)
+        if crops.masks is None:
             raise InputError('this method predicts masked patches, but the global views come without masks: add mask=dict(...) to '
                              'train_dataloader.dataset.views.global, or set model.masked=False')
-        return dict(patch=views['global'].mask_index)
+        if crops.masks.shape[-2:] != grid:
+            raise InputError(f"masks of {tuple(crops.masks.shape[-2:])} patches do not fit the backbone's {grid}: the mask's "
+                             "patch_size must be the backbone's")
+        return dict(patch=crops.mask_index)
 
     def teacher_tokens(self, views: Views, queries: Tensor | None = None) -> dict[str, Tensor]:
         """Tokens of the unmasked global views by stream: class ``(V, B, D)``, all patches ``(V*B*N, D)``, queries."""

@@ -33,6 +33,7 @@ class PQCL(IBOT):
         kwargs: As iBOT's.
     """
     streams = ('cls', 'patch', 'query')
+    masked_queries = True
 
     def __init__(self, backbone: dict, head: dict, query_weight: float = 1.0, query_center: str = 'own',
                  anchor: str = 'corner', teacher_position: str = 'stretched', masked: bool = True, **kwargs):
@@ -47,11 +48,11 @@ class PQCL(IBOT):
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_cls``, ``loss_patch`` and ``loss_query``: L = L_iBOT + lambda L_query (Eq. 8 and 9)."""
         self.require(views, 'global', 'query')
+        coordinates = self.coordinates(views)
         with torch.no_grad():
             tokens = dict(self.teacher_tokens(views), query=self.teacher_queries(views))
             targets = self.teacher_targets(tokens, self.masked_rows(views))
-        queries = self.student.backbone.embed_query_positions(self.coordinates(views).flatten(0, 1))
-        queries = queries.unflatten(0, views['global'].images.shape[:2])
+        queries = self.student.backbone.embed_query_positions(coordinates)
         logits = self.student_logits(self.student_tokens(views, queries))
         terms = self.image_terms(views, targets, logits)
         return dict(terms, loss_query=self.query_weight * cross_entropy(targets['query'], logits['query']).mean())
@@ -59,10 +60,16 @@ class PQCL(IBOT):
     def coordinates(self, views: Views) -> Tensor:
         """Where the query patches lie in the frame of each global view, ``(V, B, C*Q, 2)`` for C crops of Q patches."""
         view, query = views['global'], views['query']
-        grid, query_grid = (group.images.shape[-1] // self.student.backbone.patch_size for group in (view, query))
+        backbone = self.student.backbone
+        sizes = view.images.shape[-1], query.images.shape[-1]
+        if any(size % backbone.patch_size for size in sizes):
+            raise InputError(f'global views of {sizes[0]} px and query views of {sizes[1]} px are not whole patches of '
+                             f'{backbone.patch_size} px: change the size of the views')
+        grid, query_grid = (size // backbone.patch_size for size in sizes)
         coordinates = relative_coordinates(view.boxes[:, :, None], view.flips[:, :, None], query.boxes.transpose(0, 1),
                                            query.flips.transpose(0, 1), grid, query_grid, self.anchor)
-        return coordinates.flatten(2, 3)
+        # Views of another size than the backbone's frame have their own patches stretched over it.
+        return (coordinates.flatten(2, 3) + 0.5) * (backbone.frame[0] / grid) - 0.5
 
     def teacher_queries(self, views: Views) -> Tensor:
         """What the teacher sees in the query crops, ``(B, C*Q, D)``: they are ordinary small images to it."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -90,7 +91,7 @@ class VisionTransformer(BaseModule):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim)) if mask_token else None
         self.blocks = nn.ModuleList(
             QueryBlock(dim, num_heads, mlp_ratio, qkv_bias=True, init_values=layer_scale, drop_path=rate,
-                       norm_layer=lambda width, **kwargs: nn.LayerNorm(width, eps=1e-6, **kwargs))
+                       norm_layer=partial(nn.LayerNorm, eps=1e-6))
             for rate in torch.linspace(0, drop_path_rate, depth).tolist())
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self._initialise()
@@ -117,10 +118,11 @@ class VisionTransformer(BaseModule):
             coordinates: ``(N, 2)`` to use instead of the grid stretched over the frame; sin-cos positions only.
         """
         if self.pos_embed is not None:
-            return self.pos_embed[:, :1], resize_table(self.pos_embed[:, 1:], grid, self.position_rule)
+            table = resize_table(self.pos_embed[:, 1:], grid, self.position_rule)
+            return self.pos_embed[:, :1], table.to(self.pos_embed.dtype)
         if coordinates is None:
             coordinates = stretched_grid(grid, self.frame, self.cls_token.device)
-        return 0., sincos2d(*coordinates.unbind(-1), self.embed_dim)[None]
+        return 0., sincos2d(*coordinates.unbind(-1), self.embed_dim)[None].to(self.cls_token.dtype)
 
     def embed(self, images: Tensor, mask: Tensor | None = None, coordinates: Tensor | None = None) -> Tensor:
         """Images ``(B, 3, H, W)`` to the sequence ``(B, 1+N, D)`` with positions, masked patches replaced."""

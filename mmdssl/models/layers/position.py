@@ -33,9 +33,7 @@ def sincos2d(x: Tensor, y: Tensor, dim: int) -> Tensor:
 
 def integer_grid(grid: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """Coordinates ``(h*w, 2)``, row-major, of the patches of an ``(h, w)`` grid in its own frame."""
-    rows, columns = (torch.arange(n, device=device, dtype=torch.float32) for n in grid)
-    y, x = torch.meshgrid(rows, columns, indexing='ij')
-    return torch.stack([x, y], dim=-1).flatten(0, 1)
+    return stretched_grid(grid, grid, device)
 
 
 def stretched_grid(grid: tuple[int, int], frame: tuple[int, int], device: torch.device | None = None) -> Tensor:
@@ -44,8 +42,10 @@ def stretched_grid(grid: tuple[int, int], frame: tuple[int, int], device: torch.
     Patch centres map to ``(c + 1/2) G/g - 1/2``, what resizing a table of the frame's size to ``(h, w)`` amounts to
     (PQCL, position of the teacher's query crop; also crops and evaluation images of other sizes).
     """
-    ratio = torch.tensor([frame[1] / grid[1], frame[0] / grid[0]], device=device)
-    return (integer_grid(grid, device) + 0.5) * ratio - 0.5
+    rows, columns = ((torch.arange(n, device=device, dtype=torch.float32) + 0.5) * (size / n) - 0.5
+                     for n, size in zip(grid, frame))
+    y, x = torch.meshgrid(rows, columns, indexing='ij')
+    return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
 def relative_coordinates(view_boxes: Tensor, view_flips: Tensor, query_boxes: Tensor, query_flips: Tensor, grid: int,

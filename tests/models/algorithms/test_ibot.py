@@ -108,11 +108,6 @@ def test_masks_of_another_patch_size_are_refused(make_algorithm, make_views, gri
         make_algorithm('IBOT', backbone=MASK_TOKEN).loss(views)
 
 
-def test_backbone_without_mask_token_is_refused(make_algorithm, make_views):
-    with pytest.raises(InputError, match='mask_token=True'):
-        make_algorithm('IBOT').loss(make_views())
-
-
 def test_unknown_sharing_is_refused(make_algorithm):
     with pytest.raises(InputError, match="sharing is one of shared, semi-shared, vanilla, got 'all'"):
         make_algorithm('IBOT', sharing='all')

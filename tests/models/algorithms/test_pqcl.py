@@ -140,7 +140,6 @@ def test_query_crops_of_a_part_of_a_patch_are_refused(make_algorithm, make_views
     (dict(anchor='left'), "anchor is 'corner' or 'center'"),
     (dict(teacher_position='any'), "teacher_position is 'stretched' or 'integer'"),
     (dict(backbone=dict(mask_token=True)), "position='sincos'"),
-    (dict(backbone=dict(position='sincos')), 'mask_token=True'),
 ])
 def test_settings_that_do_not_fit_are_refused(make_algorithm, make_views, settings, message):
     with pytest.raises(InputError, match=message):

@@ -203,7 +203,13 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
         make_vit(**settings)
 
 
-def test_masks_that_do_not_fit_are_refused():
+def test_queries_and_masks_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match='mask_token=True'):
+        make_vit(position='sincos').embed_query_positions(torch.zeros(1, 2, 2))
+    with pytest.raises(InputError, match="position='sincos'"):
+        make_vit(mask_token=True).embed_query_positions(torch.zeros(1, 2, 2))
+    with pytest.raises(InputError, match='pixel queries are 16 px, a patch is 8 px'):
+        make_vit().embed_query_pixels(torch.zeros(1, 2, 3, 16, 16))
     with pytest.raises(InputError, match='mask_token=True'):
         make_vit().forward_tokens(torch.zeros(1, 3, 32, 32), torch.ones(1, 16, dtype=torch.bool))
     with pytest.raises(InputError, match=r'masks of shape \(1, 9\) do not fit patches \(1, 16\)'):

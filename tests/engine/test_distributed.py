@@ -1,0 +1,39 @@
+"""Two gloo processes."""
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+import torch
+from toy import history, train_as_rank
+
+PLAIN = {'model.dropout': 0., 'optim_wrapper.optimizer.lr': 0., 'default_hooks.logger.interval': 4,
+         'custom_hooks': [dict(type='AlgorithmHook'), dict(type='CollapseHook', interval=3)]}
+RUNS = dict(fine={**PLAIN, 'train_dataloader.batch_size': 2}, bad={'train_dataloader.dataset.bad': 5})
+
+
+@pytest.fixture(scope='module')
+def two(tmp_path_factory):
+    """Folder in which two processes have left their results of ``RUNS``."""
+    folder = tmp_path_factory.mktemp('two')
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(train_as_rank, (2, port, folder, RUNS), nprocs=2)
+    return folder
+
+
+def test_logged_losses_are_those_of_the_whole_batch(two, train):
+    one = history(train(**PLAIN))
+    first, second = (json.loads((two / f'fine.{rank}').read_text()) for rank in range(2))
+    assert first == second and len(first) == len(one) == 18
+    assert first[0] == pytest.approx(one[0], rel=1e-6)  # later the center, which each process has of its own here, differs
+
+
+def test_a_bad_loss_on_one_process_stops_all_before_the_step(two):
+    assert all('not finite in iteration' in (two / f'bad.{rank}').read_text() for rank in range(2))
+    replays = [torch.load(file, weights_only=True) for file in sorted((two / 'bad').glob('replay_*.pth'))]
+    assert [bool(replay['data_batch'].isnan().any()) for replay in replays] in ([True, False], [False, True])
+    weights = [replay['state_dict']['student.0.weight'] for replay in replays]
+    assert torch.equal(*weights) and weights[0].isfinite().all()

@@ -1,0 +1,191 @@
+"""The command line of ``tools/train.py``, on a tiny DINO and a few rendered images."""
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RUNS = count()
+ROOT = Path(__file__).parents[2]
+CONFIG = '''
+default_scope = 'mmdssl'
+model = dict(
+    type='DINO',
+    backbone=dict(type='VisionTransformer', arch=dict(embed_dim=16, depth=1, num_heads=2), patch_size=8, img_size=16),
+    head=dict(num_prototypes=8, hidden_dim=16, bottleneck_dim=8))
+train_dataloader = dict(
+    batch_size=4, drop_last=True, sampler=dict(type='EpochSampler'), collate_fn=dict(type='mmdssl.collate_views'),
+    dataset=dict(type='ImageFolder', data_root='data/train', seed=3,
+                 views={'global': dict(type='CropViews', size=16, scale=(0.25, 1.0), num=2)}))
+val_dataloader = dict(batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/val', resize=16, size=16))
+val_cfg = dict(type='KNNLoop', bank=dict(
+    batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/train', resize=16, size=16)))
+val_evaluator = dict(type='KNNMetric', k=(3, ))
+train_cfg = dict(type='TrainLoop', max_epochs=2, val_before_train=True)
+optim_wrapper = dict(type='OptimWrapper', constructor='OptimWrapperConstructor', clip_per_tensor=3.0,
+                     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04))
+auto_scale_lr = dict(enable=True, base_batch_size=256)
+default_hooks = dict(logger=dict(type='LoggerHook', interval=1))
+custom_hooks = [dict(type='AlgorithmHook'), dict(type='ExportBackboneHook'), dict(type='RecordHook')]
+log_processor = dict(type='LogProcessor')
+randomness = dict(seed=0)
+'''
+
+
+def images(folder: Path, number: int) -> None:
+    folder.mkdir(parents=True)
+    for i in range(number):
+        pixels = np.random.default_rng([i, len(folder.name)]).integers(0, 255, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f'{i}.png')
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder, now the current one, with ``tiny.py`` and its data: 12 images to train on."""
+    (tmp_path / 'tiny.py').write_text(CONFIG)
+    for part, number in (('train', 6), ('val', 2)):
+        for name in ('a', 'bb'):
+            images(tmp_path / 'data' / part / name, number)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('mmdssl_tools_train', ROOT / 'tools/train.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def main(tool, here):
+    """The command, as if each call were a process of its own: MMEngine shares logs between runs of one name."""
+
+    def run(arguments: list[str]) -> int:
+        (here / 'tiny.py').write_text(f"{CONFIG}experiment_name = 'run{next(RUNS)}'\n")
+        return tool.main(arguments)
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def records(work_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (work_dir / 'results.jsonl').read_text().splitlines()]
+
+
+def files(folder: Path) -> set[Path]:
+    return set(folder.rglob('*'))
+
+
+def test_train_then_resume(main, here, capsys):
+    assert main(['tiny.py']) == 0
+    work_dir = here / 'work_dirs/tiny'
+    assert {'backbone.safetensors', 'epoch_2.pth', 'last_checkpoint'} <= {file.name for file in work_dir.iterdir()}
+    assert [record['epoch'] for record in records(work_dir)] == [0, 1, 2]
+    assert 'Epoch(train) [2][3/3]' in capsys.readouterr().out
+
+    os.remove(work_dir / 'epoch_2.pth')
+    assert main(['tiny.py', '--resume', str(work_dir / 'epoch_1.pth'), '--amp', 'bf16']) == 0
+    out = capsys.readouterr().out
+    assert 'Epoch(train) [1]' not in out and 'Epoch(train) [2][3/3]' in out
+    assert (work_dir / 'epoch_2.pth').exists()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['none.py'], "config 'none.py' does not exist"),
+    (['tiny.py', '--data', 'nowhere'], "--data 'nowhere' does not exist"),
+    (['tiny.py', '--knn', 'data/train'], "has no folder 'train'"),
+    (['tiny.py', '--cfg-options', 'optim_wrapper.optimizer.rl=1'], "has no 'optim_wrapper.optimizer.rl'"),
+    (['tiny.py', '--cfg-options', 'train_dataloader.dataset.data_root=gone'], "'gone' does not exist"),
+    (['tiny.py', '--cfg-options', 'train_dataloader.batch_size=99'], 'fewer than one batch of 99'),
+    (['tiny.py', '--amp', 'fp16', '--cfg-options', 'train_cfg.val_before_train=False'], "use amp='bf16' on the CPU"),
+    (['tiny.py', '--resume', 'gone.pth'], 'gone.pth does not exist'),
+])
+def test_what_the_user_got_wrong_is_said_in_a_line(main, here, capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and message in error and error.count('\n') == 1
+
+
+def test_dry_run_tells_all_and_leaves_nothing(main, here, capsys, monkeypatch):
+    monkeypatch.setenv('COLUMNS', '100')
+    temporary = here / 'tmp'
+    temporary.mkdir()
+    monkeypatch.setattr('tempfile.tempdir', str(temporary))
+    before = files(here)
+    assert main(['tiny.py', '--dry-run', '--cfg-options', 'optim_wrapper.accumulative_counts=2']) == 0
+    assert files(here) == before
+    out = capsys.readouterr().out
+    for name, value in {'training images': '12', 'k-NN: bank, queries': '12, 4', 'global batch': '8 images',
+                        'learning rate': 'e-05', 'epochs x iterations': '2 x 3', 'speed': 'images per second',
+                        'peak memory': 'MiB', 'time to finish': 'hours', 'trained parameters': ' M'}.items():
+        assert any(name in line and value in line for line in out.splitlines()), name
+
+
+@pytest.mark.parametrize('kind', ['folder', 'list', 'coco'])
+def test_own_images_are_trained_on_without_knn(main, here, kind):
+    images(here / 'mine/photos', 5)
+    (here / 'mine/list.txt').write_text('\n'.join(f'photos/{i}.png' for i in range(5)))
+    (here / 'mine/annotations').mkdir()
+    coco = here / 'mine/annotations/instances_photos.json'
+    coco.write_text(json.dumps(dict(images=[dict(id=i, file_name=f'{i}.png') for i in range(5)])))
+    path = dict(folder='mine', list='mine/list.txt', coco=str(coco))[kind]
+    assert main(['tiny.py', '--data', path, '--work-dir', kind, '--cfg-options', 'train_cfg.max_epochs=1']) == 0
+    assert (here / kind / 'epoch_1.pth').exists() and not (here / kind / 'results.jsonl').exists()
+    dumped = (here / kind / 'tiny.py').read_text()
+    assert 'seed=3' in dumped and "'global'" in dumped and "data_root='data/train'" not in dumped
+
+
+def test_own_images_with_labels_elsewhere(main, here):
+    images(here / 'mine', 5)
+    (here / 'data').rename(here / 'labelled')
+    assert main(['tiny.py', '--data', 'mine', '--knn', 'labelled', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
+    assert [record['epoch'] for record in records(here / 'work_dirs/tiny')] == [0, 1]
+
+
+def test_two_processes_by_script(main, here):
+    """k-NN of the same initial weights is the same, and log and learning rate know of both processes."""
+    only_knn = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2']
+    assert main(['tiny.py', '--work-dir', 'one', *only_knn]) == 0
+    run = subprocess.run(['bash', ROOT / 'tools/dist_train.sh', 'tiny.py', '2', '--work-dir', 'two', *only_knn],
+                         env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
+                              'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    one, two = (records(here / name) for name in ('one', 'two'))
+    assert one[0]['metrics'] == two[0]['metrics'] and one[0]['checkpoint'] == two[0]['checkpoint']
+    assert len(two) == 2
+    assert '4 (2 per process x 2 processes x 1 accumulated)' in run.stdout
+    assert 'Epoch(train) [1][3/3]' in run.stdout
+
+
+def test_slurm_script_starts_one_task_per_gpu(here, tmp_path):
+    srun = tmp_path / 'bin/srun'
+    srun.parent.mkdir()
+    srun.write_text('#!/usr/bin/env bash\necho "$@"\n')
+    srun.chmod(0o755)
+    out = subprocess.run(
+        ['bash', ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'tiny.py', '--amp', 'bf16'], capture_output=True, text=True,
+        env={**os.environ, 'PATH': f'{srun.parent}:{os.environ["PATH"]}', 'GPUS': '4', 'SRUN_ARGS': '--time 1:00'}).stdout
+    for part in ('--partition gpu', '--job-name job', '--ntasks 4', '--ntasks-per-node 4', '--gres gpu:4', '--time 1:00',
+                 'train.py tiny.py --launcher slurm --amp bf16'):
+        assert part in out
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh'])
+def test_scripts_explain_themselves(script):
+    run = subprocess.run(['bash', ROOT / 'tools' / script], capture_output=True, text=True)
+    assert run.returncode == 2 and f'tools/{script}' in run.stderr
