@@ -29,9 +29,17 @@ def main(argv: list[str] | None = None) -> int:
         else:
             RUNNERS.get(cfg.get('runner_type', 'Runner')).from_cfg(cfg).train()
     except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return complain(str(error).rpartition('InputError: ')[2])  # from a worker it comes with a traceback in front
+    except TypeError as error:
+        if str(error).startswith('class `') and 'unexpected keyword' in str(error):  # an argument without a signature to check
+            return complain(f'the config has a key that nothing reads, remove or correct it ({error})')
+        raise
     return 0
+
+
+def complain(message: str) -> int:
+    print(f'error: {message.strip()}', file=sys.stderr)
+    return 2
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from mmdssl.checkpoint.files import whole_file
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -23,12 +23,10 @@ def save_backbone(backbone: nn.Module, path: str | Path, config: dict, **facts: 
         config: The config it was built from, stored as json under the metadata key ``config``.
         facts: More metadata: the method, the epoch, the version, ...
     """
-    path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
     metadata = dict(config=json.dumps(config), **{key: str(value) for key, value in facts.items()})
-    unfinished = path.with_name(path.name + '.tmp')
-    save_file(tensors, unfinished, metadata)
-    os.replace(unfinished, path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata)
 
 
 def load_backbone(path: str | Path, device: torch.device | str = 'cpu') -> nn.Module:
@@ -48,5 +46,8 @@ def load_backbone(path: str | Path, device: torch.device | str = 'cpu') -> nn.Mo
     if 'config' not in metadata:
         raise InputError(f'{path} does not say how its network is built: it was not written by mmdssl')
     backbone = MODELS.build(json.loads(metadata['config']))
-    backbone.load_state_dict(state)
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f'{path} does not fit the config it carries, so it was changed or is damaged ({error})') from None
     return backbone.to(device).eval()

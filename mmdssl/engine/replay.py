@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmdssl.datasets.views import ViewGroup, Views
-from mmdssl.engine.checkpoint import read_checkpoint, whole_file
+from mmdssl.checkpoint.files import read_checkpoint, whole_file
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.schedules import Progress
 from mmdssl.engine.unwrap import unwrap

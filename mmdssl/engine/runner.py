@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from mmdssl.engine.checkpoint import latest_checkpoint, read_checkpoint, whole_file
+from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS

@@ -25,6 +25,6 @@ def draw_attention(backbone: nn.Module, images: Tensor, normalised: Tensor, path
     maps = F.interpolate((maps - low) / (high - low).clamp(min=1e-12), size=images.shape[-2:], mode='nearest')
     shown = images.cpu().float() / 255
     # The photo stays visible, dimmed, under the attention.
-    heads = maps[:, :, None] * (0.25 + 0.75 * shown[:, None])
+    heads = shown[:, None] * (0.25 + 0.75 * maps[:, :, None])
     rows = torch.cat([shown[:, None], heads], dim=1)
     to_pil_image(make_grid(rows.flatten(0, 1), nrow=rows.shape[1], padding=2, pad_value=1.)).save(path)

@@ -35,6 +35,15 @@ def test_a_killed_run_resumes_to_the_same_losses(train, killed, resumed_at, work
     assert resumed.model.steps_taken == 18 - resumed_at
 
 
+def test_a_checkpoint_between_two_log_lines_has_the_losses_before_it(train):
+    changes = {'default_hooks.logger.interval': 4,
+               'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=9)}
+    with pytest.raises(Killed):
+        train(**changes, **killed_after(10))
+    resumed = train(**changes, resume=True)
+    assert history(resumed) == history(train(name='whole', **changes))
+
+
 def test_resume_in_another_shape_of_run_is_refused(train):
     train(**{'train_cfg.max_epochs': 1})
     with pytest.raises(InputError, match='1 epochs and 6 iterations, but this one has 3 and 18'):
@@ -103,6 +112,14 @@ def test_features_come_in_the_order_of_the_dataset_without_damaged_files(train, 
     assert labels.tolist() == [item['label'] for item in items] == [0] * 4 + [1] * 4 + [2] * 4
     alone = torch.cat([runner.model.teacher.features(item['image'][None] / 255) for item in items])
     torch.testing.assert_close(features, alone / alone.norm(dim=1, keepdim=True))
+
+
+def test_images_that_two_processes_share_count_once(train, tmp_path, monkeypatch):
+    runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{'train_cfg.val_interval': 9})
+    alone = extract_features(runner.model.eval(), runner.val_dataloader)
+    monkeypatch.setattr('mmdssl.engine.loops.all_reduce', lambda share: share.mul_(2))  # both have seen everything
+    for together, wanted in zip(extract_features(runner.model, runner.val_dataloader), alone):
+        assert torch.equal(together, wanted)
 
 
 def test_knn_on_different_classes_is_an_input_error(train, tmp_path):

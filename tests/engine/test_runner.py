@@ -34,7 +34,7 @@ def test_resume_without_a_checkpoint_starts_from_scratch(train):
     assert 'to resume from: starting from scratch' in log_of(runner)
 
 
-@pytest.mark.parametrize('moment', ['torch.save', 'mmdssl.engine.checkpoint.os.replace'])
+@pytest.mark.parametrize('moment', ['torch.save', 'mmdssl.checkpoint.files.os.replace'])
 def test_a_crash_while_saving_leaves_the_previous_checkpoint(train, tmp_path, monkeypatch, moment):
     """One file is kept, and the crash comes while the second is written, before or after its last byte."""
     train(**KEEP_ONE, **{'train_cfg.max_epochs': 1})

@@ -121,6 +121,19 @@ def test_what_the_user_got_wrong_is_said_in_a_line(main, here, capsys, arguments
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
 
 
+def test_mistakes_that_show_only_in_building_or_loading_are_said_in_a_line(main, here, capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], 'CONFIG', CONFIG.replace('num_prototypes=8', 'num_protos=8'))
+    assert main(['tiny.py']) == 2
+    assert "unexpected keyword argument 'num_protos'" in capsys.readouterr().err
+    monkeypatch.undo()
+    os.chdir(here)
+    for image in (here / 'data/train').rglob('*.png'):
+        image.write_bytes(b'broken')
+    assert main(['tiny.py', '--cfg-options', 'train_dataloader.num_workers=1', 'train_cfg.val_before_train=False']) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: 10 files in a row') and error.count('\n') == 1
+
+
 def test_dry_run_tells_all_and_leaves_nothing(main, here, capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '100')
     temporary = here / 'tmp'

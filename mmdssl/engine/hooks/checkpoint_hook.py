@@ -7,7 +7,7 @@ from mmengine import hooks
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmdssl.engine.checkpoint import whole_file
+from mmdssl.checkpoint.files import whole_file
 from mmdssl.registry import HOOKS
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmdssl.engine.checkpoint import latest_checkpoint, read_checkpoint, whole_file
+from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
 from mmdssl.errors import InputError
 
 

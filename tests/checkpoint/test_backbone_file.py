@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mmdssl.checkpoint import load_backbone, save_backbone
+from mmdssl.errors import InputError
+from mmdssl.registry import MODELS
+
+
+def test_round_trip_builds_the_same_network(tiny_backbone, tmp_path):
+    backbone = MODELS.build(dict(tiny_backbone, position='sincos', mask_token=True)).eval()
+    save_backbone(backbone, tmp_path / 'b.safetensors', dict(tiny_backbone, position='sincos', mask_token=True), epoch=3)
+    loaded = load_backbone(tmp_path / 'b.safetensors')
+    assert not loaded.training
+    images = torch.randn(2, 3, 40, 24)
+    torch.testing.assert_close(loaded.features(images), backbone.features(images), rtol=0, atol=0)
+
+
+def test_an_interrupted_write_leaves_the_old_file(tiny_backbone, tmp_path, monkeypatch):
+    path = tmp_path / 'b.safetensors'
+    backbone = MODELS.build(tiny_backbone)
+    save_backbone(backbone, path, tiny_backbone)
+    before = path.read_bytes()
+
+    def half(tensors, target, metadata):
+        target.write_bytes(b'half')
+        raise OSError('disk full')
+
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_file.save_file', half)
+    with pytest.raises(OSError):
+        save_backbone(backbone, path, tiny_backbone)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ['b.safetensors']
+
+
+@pytest.mark.parametrize('content, message', [(None, 'does not exist'), (b'no tensors', 'not a safetensors file'),
+                                              ('foreign', 'was not written by mmdssl')])
+def test_other_files_are_refused_in_words(content, message, tmp_path):
+    path = tmp_path / 'b.safetensors'
+    if content == 'foreign':
+        save_file(dict(weight=torch.zeros(2)), path)
+    elif content:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_backbone(path)
+
+
+def test_weights_that_do_not_fit_their_config_are_refused(tiny_backbone, tmp_path):
+    save_backbone(MODELS.build(tiny_backbone), tmp_path / 'b.safetensors', dict(tiny_backbone, patch_size=4))
+    with pytest.raises(InputError, match='does not fit'):
+        load_backbone(tmp_path / 'b.safetensors')
