@@ -15,8 +15,8 @@ setup(
     packages=find_packages(include=['mmdssl', 'mmdssl.*']),
     python_requires='>=3.10,<3.13',
     install_requires=[
-        'torch>=2.4',
-        'torchvision>=0.19',
+        'torch>=2.6',
+        'torchvision>=0.21',
         'timm>=1.0.23',
         # The maintained distributions of mmengine, mmcv, mmdet and mmseg, under the same import names.
         'onedl-mmengine>=0.10.12',

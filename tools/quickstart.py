@@ -1,6 +1,7 @@
 """The main job on an embedded default: render the sample world, pretrain PQCL on it, show what was learned."""
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -19,46 +20,53 @@ from mmdssl.visualization import draw_attention
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/pretrain/quickstart.py'
-HERE = Path('work_dirs/quickstart')
 PICTURES = 6
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, epilog='Other arguments go to tools/train.py.')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'), help='folder for everything')
+    parser.add_argument('--train', type=int, default=2000, help='training images to render')
+    parser.add_argument('--val', type=int, default=400, help='validation images to render')
+    args, rest = parser.parse_known_args(argv)
     start = time.monotonic()
-    make_sample_world(HERE / 'world')
-    run = HERE / 'run'
+
+    world, run = args.out / 'world', args.out / 'run'
+    make_sample_world(world, train=args.train, val=args.val)
     shutil.rmtree(run, ignore_errors=True)
-    training = subprocess.run([sys.executable, ROOT / 'tools/train.py', CONFIG, '--work-dir', run])
+    images = world / 'imagenet'
+    training = subprocess.run([sys.executable, ROOT / 'tools/train.py', CONFIG, '--work-dir', run,
+                               '--data', images / 'train', '--knn', images, *rest])
     if training.returncode:
-        sys.exit(training.returncode)
+        return training.returncode
 
     records = read_records(run / 'results.jsonl')
-    picture = HERE / 'attention.png'
-    draw(run / 'backbone.safetensors', picture)
+    draw(run / 'backbone.safetensors', images / 'val', args.out / 'attention.png')
     console = Console()
     console.print(result_table(records[0], records[-1]))
-    console.print(f'Attention of the pretrained network: {picture}')
-    console.print(f'Backbone: {run / "backbone.safetensors"}')
+    console.print(f'Attention of the pretrained network: {args.out / "attention.png"}')
+    console.print(f'Its weights: {run / "backbone.safetensors"}')
     console.print(f'This took {time.monotonic() - start:.0f} s.')
+    return 0
 
 
 def result_table(random: dict, pretrained: dict) -> Table:
-    table = Table('k-NN accuracy on the sample world, %', 'random weights', 'pretrained with PQCL', 'gain')
+    table = Table('k-NN on the sample world, %', 'random weights', 'pretrained with PQCL', 'gain')
     for name, before in random['metrics'].items():
         after = pretrained['metrics'][name]
         table.add_row(name, f'{before:.1f}', f'{after:.1f}', f'{after - before:+.1f}')
     return table
 
 
-def draw(backbone_file: Path, picture: Path) -> None:
+def draw(backbone_file: Path, folder: Path, picture: Path) -> None:
     """Attention maps of some validation images, of different classes."""
     backbone = load_backbone(backbone_file)
     size = backbone.frame[0] * backbone.patch_size
-    images = LabelledFolder(str(HERE / 'world/imagenet/val'), resize=2 * size, size=2 * size)
+    images = LabelledFolder(str(folder), resize=2 * size, size=2 * size)
     chosen = range(0, len(images), max(1, len(images) // PICTURES))
     pixels = torch.stack([images[i]['image'] for i in chosen][:PICTURES])
     draw_attention(backbone, pixels, ViewsPreprocessor().normalise(pixels), picture)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

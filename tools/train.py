@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict, DictAction
 
 import mmdssl  # noqa: F401  registers everything
-from mmdssl.engine.config_check import check_config, check_options
+from mmdssl.engine.config_check import check_config, check_options, explain_unread_keys
 from mmdssl.engine.dry_run import dry_run
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
@@ -24,22 +24,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cfg = load_config(args)
         check_config(cfg)
-        if args.dry_run:
-            dry_run(cfg)
-        else:
-            RUNNERS.get(cfg.get('runner_type', 'Runner')).from_cfg(cfg).train()
+        with explain_unread_keys(cfg):
+            if args.dry_run:
+                dry_run(cfg)
+            else:
+                RUNNERS.get(cfg.get('runner_type', 'Runner')).from_cfg(cfg).train()
     except InputError as error:
-        return complain(str(error).rpartition('InputError: ')[2])  # from a worker it comes with a traceback in front
-    except TypeError as error:
-        if str(error).startswith('class `') and 'unexpected keyword' in str(error):  # an argument without a signature to check
-            return complain(f'the config has a key that nothing reads, remove or correct it ({error})')
-        raise
+        message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
+        print(f'error: {message.strip()}', file=sys.stderr)
+        return 2
     return 0
-
-
-def complain(message: str) -> int:
-    print(f'error: {message.strip()}', file=sys.stderr)
-    return 2
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -51,7 +45,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument('--data', metavar='PATH',
                         help='train on the images of a folder, a .txt list of paths or a COCO .json')
-    parser.add_argument('--knn', metavar='FOLDER', help='k-NN on FOLDER/train and FOLDER/val, with one folder per class')
+    parser.add_argument('--knn', metavar='FOLDER',
+                        help='measure k-NN on FOLDER/train and FOLDER/val, with one folder per class')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
                         help='change values of the config, for instance optim_wrapper.optimizer.lr=1e-3')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -88,7 +83,8 @@ def load_config(args: argparse.Namespace) -> Config:
 def use_images(cfg: Config, path: str) -> None:
     """Train on other images, in the same views."""
     if not Path(path).exists():
-        raise InputError(f"--data '{path}' does not exist: give a folder of images, a .txt list of paths or a COCO .json")
+        raise InputError(f"--data '{path}' does not exist: give a folder of images, a .txt list of paths or a COCO "
+                         '.json')
     if Path(path).is_dir():
         source = dict(type='mmdssl.ImageFolder', data_root=path)
     elif path.endswith('.json'):
@@ -104,10 +100,11 @@ def coco_folder(ann_file: Path) -> Path:
     try:
         first = json.loads(ann_file.read_text())['images'][0]['file_name']
     except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"--data '{ann_file}' is not a COCO json ({type(error).__name__}: {error}): it needs images with a "
-                         'file_name each') from None
+        raise InputError(f"--data '{ann_file}' is not a COCO json ({type(error).__name__}: {error}): it needs images "
+                         'with a file_name each') from None
     root = ann_file.absolute().parent.parent
-    folders = [root / ann_file.stem.split('_', 1)[-1], root / 'images', root, ann_file.parent / 'images', ann_file.parent]
+    folders = [root / ann_file.stem.split('_', 1)[-1], root / 'images', root, ann_file.parent / 'images',
+               ann_file.parent]
     for folder in folders:
         if (folder / first).is_file():
             return folder
@@ -121,7 +118,8 @@ def use_labels(cfg: Config, folder: str) -> None:
         raise InputError(f'--knn has nothing to change: {cfg.filename} has no val_cfg of type KNNLoop')
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
-            raise InputError(f"--knn '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per class")
+            raise InputError(f"--knn '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
+                             'class')
     cfg.val_dataloader.dataset.data_root = str(Path(folder, 'val'))
     cfg.val_cfg.bank.dataset.data_root = str(Path(folder, 'train'))
 

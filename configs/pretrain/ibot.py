@@ -3,6 +3,6 @@ _base_ = [
     '../_base_/models/ibot.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/adamw_cosine.py',
     '../_base_/default_runtime.py'
 ]
-train_dataloader = dict(dataset=dict(views={
-    'global': dict(mask=dict(type='BlockMask', patch_size=16, ratio=(0.0, 0.3), variance=(0.0, 0.2))),
-}))
+train_dataloader = dict(dataset=dict(views=dict(
+    global_=dict(mask=dict(type='BlockMask', patch_size=16, ratio=(0.0, 0.3), variance=(0.0, 0.2))),
+)))

@@ -7,6 +7,6 @@ model = dict(
         arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, img_size=64),
     head=dict(num_prototypes=1024, hidden_dim=512, bottleneck_dim=128),
     momentum=0.99)
-train_dataloader = dict(dataset=dict(views={
-    'global': dict(mask=dict(type='BlockMask', patch_size=8, ratio=0.3)),
-}))
+train_dataloader = dict(dataset=dict(views=dict(
+    global_=dict(mask=dict(type='BlockMask', patch_size=8, ratio=0.3)),
+)))

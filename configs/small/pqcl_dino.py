@@ -1,3 +1,3 @@
 _base_ = './pqcl.py'
 model = dict(masked=False)
-train_dataloader = dict(dataset=dict(views={'global': dict(mask=None)}))
+train_dataloader = dict(dataset=dict(views=dict(global_=dict(mask=None))))

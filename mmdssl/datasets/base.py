@@ -29,7 +29,8 @@ class ImageDataset(BaseDataset):
     Args:
         data_root: Folder that the paths of images are relative to.
         views: By group name, the arguments of the group's :class:`CropViews` (or of another transform, named by
-            ``type``). None means no such group, so that a config can drop one that it inherits.
+            ``type``). None means no such group, so that a config can drop one that it inherits. ``global_`` is the group
+            ``global``, whose name is a keyword of Python's.
         seed: Non-negative seed of everything random.
         pipeline: Transforms of the decoded image before cropping, on ``dict(img=PIL image, img_path=...,
             sample_idx=...)``. Boxes are in pixels of the image they return.
@@ -42,10 +43,10 @@ class ImageDataset(BaseDataset):
 
     def __init__(self, data_root: str = '', *, views: Mapping[str, dict | None], seed: int = 0,
                  pipeline: Sequence[dict | Callable] = (), indices: int | Sequence[int] | None = None):
-        recipes = {name: recipe for name, recipe in views.items() if recipe is not None}
+        recipes = {name.rstrip('_'): recipe for name, recipe in views.items() if recipe is not None}
         if not recipes:
             raise InputError("a dataset needs at least one group of views: give it for instance "
-                             "views={'global': dict(size=224, scale=(.14, 1.), num=2)}")
+                             'views=dict(global_=dict(size=224, scale=(.14, 1.), num=2))')
         self.seed = seed
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)

@@ -1,11 +1,8 @@
 from . import hooks
-from .config_text import allow_keywords
 from .log_processor import LogProcessor
 from .loops import KNNLoop, TrainLoop
 from .optim_constructor import OptimWrapperConstructor
 from .optim_wrapper import OptimWrapper
 from .runner import Runner
-
-allow_keywords()
 
 __all__ = ['KNNLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'Runner', 'TrainLoop', 'hooks']

@@ -5,8 +5,10 @@ import difflib
 import inspect
 import os.path
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
+from keyword import iskeyword
 
 import mmengine.registry
 from mmengine.config import Config
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmdssl.errors import InputError
 
-Path = tuple[str, ...]
+Keys = tuple[str, ...]
 
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters, 'activation_checkpointing', 'compile', 'custom_imports',
@@ -24,9 +26,10 @@ RUNNER_KEYS = {
 } - {'self', 'cfg'}
 # names by which configs pass a value on to several places
 VARIABLES = {'backend_args', 'data_root', 'dataset_type', 'test_pipeline', 'train_pipeline', 'val_pipeline'}
-LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'} - {
-    'self'}
-PLAIN_DICTS: dict[Path, set[str]] = {
+LOADER_KEYS = {
+    *inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'
+} - {'self'}
+PLAIN_DICTS: dict[Keys, set[str]] = {
     ('auto_scale_lr', ): {'enable', 'base_batch_size'},
     ('env_cfg', ): {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     ('randomness', ): {*inspect.signature(Runner.set_randomness).parameters} - {'self'},
@@ -34,7 +37,7 @@ PLAIN_DICTS: dict[Path, set[str]] = {
 }
 # what builders take out of a dict before the class sees it
 BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg'}
-# dicts with a type that is not a registry's, and those, such as norm_cfg, that other packages' builders read in their own way
+# dicts whose type is not a registry's, and those, such as norm_cfg, that other packages' builders read in their own way
 NOT_BUILT = re.compile(r'clip_grad|meta|metainfo|\w+_cfg')
 # Beside types of our scope, only what these build is judged: other packages have builders that read keys of their own.
 JUDGED = ('mmdssl.', 'mmengine.', 'torch.optim.')
@@ -45,9 +48,9 @@ PASS_KWARGS_ON = ('mmdssl.', 'mmengine.optim.scheduler.')
 def check_config(cfg: Config) -> None:
     """Check that every key is read by something, every type exists, and data folders are there.
 
-    Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or optimizers.
-    Configs of other packages (``default_scope``) may have variables of their own at the top level, unless they look like a
-    slip, and types that are not in a registry.
+    Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or
+    optimizers. Configs of other packages (``default_scope``) may have variables of their own at the top level, unless
+    they look like a slip, and types that are not in a registry.
 
     Raises:
         InputError: Naming the first mistake and what was probably meant.
@@ -55,9 +58,14 @@ def check_config(cfg: Config) -> None:
     scope = cfg.get('default_scope', 'mmengine')
     _check_keys(cfg._cfg_dict, (), scope)
     for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
+        keyword = next(filter(iskeyword, map(str, node)), None)
+        if keyword:
+            raise InputError(f"the config's key '{'.'.join((*path, keyword))}' is a keyword of Python's, so the config could not be "
+                             f"written to the log: call it '{keyword}_'")
         if path:
             _check_type(node, path, scope)
             _check_keys(node, path, scope)
+    _check_schedules(cfg)
     for part in ('train_dataloader', 'val_dataloader', 'val_cfg'):
         for path, node in _walk(cfg.get(part) or {}, (part, )):
             _check_data(node, path)
@@ -73,50 +81,82 @@ def check_options(cfg: Config, options: Mapping[str, object]) -> None:
     for option in options:
         node, path = cfg._cfg_dict, ()
         for key in option.split('.'):
-            if isinstance(node, Sequence) and key.isdigit() and int(key) < len(node):
-                node, path = node[int(key)], (*path, key)
-                continue
-            present = set(node) if isinstance(node, Mapping) else set()
-            if key not in present and key not in (_keys_read(node, path, scope) or ()):
-                raise InputError(f"--cfg-options {option} was not applied because the config has no '{'.'.join((*path, key))}'"
-                                 f'{_meant(key, present)}')
-            node, path = (node[key] if key in present else {}), (*path, key)
-            if key not in present:
+            inside = _children(node)
+            if key not in inside and key in (_keys_read(node, path, scope) or ()):
                 break
+            if key not in inside:
+                raise InputError(f"--cfg-options {option} was not applied because the config has no "
+                                 f"'{_dotted(path, key)}'{_meant(key, inside)}")
+            node, path = inside[key], (*path, key)
 
 
-def _walk(node, path: Path) -> Iterator[tuple[Path, Mapping]]:
+@contextmanager
+def explain_unread_keys(cfg: Config) -> Iterator[None]:
+    """Turn the TypeError of a constructor that a config gives an unknown argument into an InputError.
+
+    For arguments in plain dicts, whose class only the code that builds it knows.
+    """
+    try:
+        yield
+    except TypeError as error:
+        found = re.search(r"__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+        if not found or not any(found[1] in node for _, node in _walk(cfg._cfg_dict, ())):
+            raise
+        raise InputError(f"the config's key '{found[1]}' is read by nothing: remove or correct it ({error})") from error
+
+
+def _walk(node, path: Keys) -> Iterator[tuple[Keys, Mapping]]:
     """All dicts inside a value, outer ones first."""
     if isinstance(node, Mapping):
         yield path, node
-        children: Iterable = node.items()
-    elif isinstance(node, (list, tuple)):
-        children = enumerate(node)
-    else:
-        return
-    for key, child in children:
-        if not (path and NOT_BUILT.fullmatch(str(key))):
-            yield from _walk(child, (*path, str(key)))
+    for key, child in _children(node).items():
+        if not (path and NOT_BUILT.fullmatch(key)):
+            yield from _walk(child, (*path, key))
 
 
-def _check_type(node: Mapping, path: Path, scope: str) -> None:
+def _children(node) -> dict[str, object]:
+    """What a key of ``--cfg-options`` can name inside a dict or a list."""
+    if isinstance(node, Mapping):
+        return {str(key): child for key, child in node.items()}
+    if isinstance(node, (list, tuple)):
+        return {str(i): child for i, child in enumerate(node)}
+    return {}
+
+
+def _dotted(path: Keys, *keys: str) -> str:
+    return '.'.join((*path, *keys))
+
+
+def _check_type(node: Mapping, path: Keys, scope: str) -> None:
     name = node.get('type')
     if _is_ours(name, scope) and not _find(name, scope):
-        raise InputError(f"the config's {'.'.join(path)} has the unknown type '{name}'" + _meant(
+        raise InputError(f"the config's {_dotted(path)} has the unknown type '{name}'" + _meant(
             name, _all_names(scope), 'correct it, or import the package that registers it with custom_imports'))
 
 
-def _check_keys(node: Mapping, path: Path, scope: str) -> None:
+def _check_keys(node: Mapping, path: Keys, scope: str) -> None:
     known = _keys_read(node, path, scope)
     if known is None:
         return
-    for key in node:
-        lenient = not path and scope != 'mmdssl'
-        if key not in known and (not lenient or difflib.get_close_matches(str(key), RUNNER_KEYS, cutoff=0.93)):
-            raise InputError(f"the config's key '{'.'.join((*path, str(key)))}' is read by nothing{_meant(str(key), known)}")
+    lenient = not path and scope != 'mmdssl'
+    for key in map(str, node):
+        if key not in known and (not lenient or difflib.get_close_matches(key, RUNNER_KEYS, cutoff=0.93)):
+            raise InputError(f"the config's key '{_dotted(path, key)}' is read by nothing"
+                             + _meant(key, known - BUILDER_KEYS))
 
 
-def _check_data(node: Mapping, path: Path) -> None:
+def _check_schedules(cfg: Config) -> None:
+    """Schedules that begin after the run ends, as a cosine does behind a warm-up that is too long."""
+    epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
+    schedulers = cfg.get('param_scheduler') or []
+    for i, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]):
+        end = scheduler.get('end', epochs)
+        if epochs and scheduler.get('by_epoch', True) and scheduler.get('begin', 0) >= min(end, epochs):
+            raise InputError(f"the schedule {scheduler['type']} begins at epoch {scheduler['begin']} of a run of {epochs}: shorten "
+                             f'the warm-up before it (param_scheduler.{i}.begin and the end of the one before), or train longer')
+
+
+def _check_data(node: Mapping, path: Keys) -> None:
     """Local folders and files that a dataset's config names."""
     root = node.get('data_root') or ''
     for key in ('data_root', 'ann_file'):
@@ -124,11 +164,11 @@ def _check_data(node: Mapping, path: Path) -> None:
         if isinstance(value, str) and value and '://' not in root + value:
             place = value if key == 'data_root' else os.path.join(root, value)
             if not os.path.exists(place):
-                raise InputError(f"{'.'.join((*path, key))} '{place}' does not exist: put or link the data there, change the "
-                                 'path with --cfg-options, or train on your own images with --data PATH')
+                raise InputError(f"{_dotted(path, key)} '{place}' does not exist: put or link the data there, change "
+                                 'the path with --cfg-options, or train on your own images with --data PATH')
 
 
-def _keys_read(node, path: Path, scope: str) -> set[str] | None:
+def _keys_read(node, path: Keys, scope: str) -> set[str] | None:
     """The keys that something reads from a dict, None where that cannot be known."""
     if not isinstance(node, Mapping):
         return None
@@ -153,17 +193,19 @@ def _keys_read(node, path: Path, scope: str) -> set[str] | None:
 
 def _parameters(builder) -> set[str] | None:
     """Names of the arguments of a class or function, None where it takes any."""
-    inits = [cls.__init__ for cls in builder.__mro__ if '__init__' in vars(cls)] if inspect.isclass(builder) else [builder]
+    functions = [builder]
+    if inspect.isclass(builder):
+        functions = [cls.__init__ for cls in builder.__mro__ if '__init__' in vars(cls)]
     names: set[str] = set()
-    for init in inits:
+    for function in functions:
         try:
-            parameters = inspect.signature(init).parameters.values()
+            parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):
             return None
         names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return names - {'self'}
-        if not getattr(init, '__module__', '').startswith(PASS_KWARGS_ON):
+        if not getattr(function, '__module__', '').startswith(PASS_KWARGS_ON):
             return None
     return None
 

@@ -15,8 +15,9 @@ from mmdssl.registry import LOG_PROCESSORS
 class LogProcessor(base.LogProcessor):
     """MMEngine's log line with throughput, the share of time spent waiting for data, and memory also on the CPU.
 
-    ``images_per_second`` counts the images of all processes, ``data_wait`` is in percent of the iteration's time, ``memory``
-    in MiB (the most that was allocated since the last line on a GPU, the most that was resident on the CPU).
+    ``images_per_second`` counts the images of all processes, ``data_wait`` is in percent of the iteration's time,
+    ``memory`` in MiB (the most that was allocated since the last line on a GPU, the most that was resident on the
+    CPU).
     """
 
     def __init__(self, *args, mean_pattern: str = r'.*(loss|time|grad_norm|entropy|kl).*', **kwargs):

@@ -21,9 +21,10 @@ from mmdssl.registry import LOOPS, METRICS
 class TrainLoop(EpochBasedTrainLoop):
     """MMEngine's loop over epochs, which a resumed run continues exactly, also in the middle of an epoch.
 
-    Two things make it exact: the sampler skips what the epoch has already seen, and torch's generators are seeded anew
-    before every iteration, so that dropout does not depend on what was drawn earlier. A loss that is not finite stops the
-    run before the optimizer step and leaves a file that replays the step (:func:`mmdssl.engine.replay.replay`).
+    Two things make it exact: the sampler skips what the epoch has already seen, and torch's generators are seeded
+    anew before every iteration, so that dropout does not depend on what was drawn earlier. A loss that is not finite
+    stops the run before the optimizer step and leaves a file that replays the step
+    (:func:`mmdssl.engine.replay.replay`).
 
     Args:
         runner: The runner.
@@ -35,8 +36,8 @@ class TrainLoop(EpochBasedTrainLoop):
         val_before_train: Validate the weights before the first step too, logged as epoch 0.
 
     Raises:
-        InputError: There are fewer images than one batch; or, when it runs, the checkpoint is of a run of another length, or
-            the loss is not finite.
+        InputError: There are fewer images than one batch; or, when it runs, the checkpoint is of a run of another
+            length, or the loss is not finite.
     """
 
     def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_epochs: int, val_begin: int = 1,
@@ -44,8 +45,8 @@ class TrainLoop(EpochBasedTrainLoop):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         if not len(self.dataloader):
             raise InputError(f'the training data has {len(self.dataloader.dataset)} images, fewer than one batch of '
-                             f'{self.dataloader.batch_sampler.batch_size} on each of {runner.world_size} processes: lower '
-                             'train_dataloader.batch_size or add images')
+                             f'{self.dataloader.batch_sampler.batch_size} on each of {runner.world_size} processes: '
+                             'lower train_dataloader.batch_size or add images')
         self.val_before_train = val_before_train
 
     def run(self) -> nn.Module:
@@ -59,9 +60,9 @@ class TrainLoop(EpochBasedTrainLoop):
         was = hub.get_info('max_epochs'), hub.get_info('max_iters')
         now = self.max_epochs, self.max_iters
         if was != now:
-            raise InputError('the checkpoint belongs to a run of {} epochs and {} iterations, but this one has {} and {}: '
-                             'resume with the same data, epochs, batch size and number of processes, or start a new run '
-                             'from its weights with load_from'.format(*was, *now))
+            raise InputError('the checkpoint belongs to a run of {} epochs and {} iterations, but this one has {} and '
+                             '{}: resume with the same data, epochs, batch size and number of processes, or start a '
+                             'new run from its weights with load_from'.format(*was, *now))
 
     def run_epoch(self) -> None:
         if self._iter == 0 and self.val_before_train and self.runner.val_loop is not None:
@@ -93,8 +94,8 @@ class TrainLoop(EpochBasedTrainLoop):
         except NonFiniteLossError as error:
             path = save_replay(self.runner, data_batch, seed, buffers)
             raise InputError(f'{error} in iteration {self._iter}, so the run was stopped before this step changed the '
-                             f"weights: look at it with mmdssl.engine.replay.replay('{path}'), then lower the learning rate "
-                             'or resume from the last checkpoint') from None
+                             f"weights: look at it with mmdssl.engine.replay.replay('{path}'), then lower the "
+                             'learning rate or resume from the last checkpoint') from None
 
 
 def step_seed(seed: int, iteration: int, rank: int) -> int:
@@ -128,8 +129,8 @@ class KNNLoop(BaseLoop):
         classes, bank_classes = (loader.dataset.classes for loader in (self.dataloader, self.bank))
         if classes != bank_classes:
             differ = ', '.join(sorted(set(classes) ^ set(bank_classes))[:5])
-            raise InputError(f'the class folders of val_dataloader and of the k-NN bank differ ({differ}): point both at '
-                             'parts of the same data set')
+            raise InputError(f'the class folders of val_dataloader and of the k-NN bank differ ({differ}): point both '
+                             'at parts of the same data set')
 
     def run(self) -> dict[str, float]:
         self.runner.call_hook('before_val')

@@ -12,10 +12,11 @@ from mmdssl.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class OptimWrapperConstructor:
-    """As few parameter groups as (learning-rate scale, weight decay or none) allows, so that fused optimizers stay fused.
+    """As few parameter groups as (learning-rate scale, weight decay or none) allows: fused optimizers stay fused.
 
-    Biases and parameters of at most one dimension do not decay; everything else does, position embeddings, class and mask
-    tokens included, as in DINO. Frozen parameters are left out and tied ones come once, in the order of the model.
+    Biases and parameters of at most one dimension do not decay; everything else does, position embeddings, class and
+    mask tokens included, as in DINO. Frozen parameters are left out and tied ones come once, in the order of the
+    model.
 
     Args:
         optim_wrapper_cfg: ``optimizer`` (config), and the arguments of the wrapper, by default ours.
@@ -24,8 +25,8 @@ class OptimWrapperConstructor:
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         if paramwise_cfg:
-            raise InputError('optim_wrapper.paramwise_cfg is not read by mmdssl.OptimWrapperConstructor: remove it, or set '
-                             "constructor='DefaultOptimWrapperConstructor'")
+            raise InputError('optim_wrapper.paramwise_cfg is not read by mmdssl.OptimWrapperConstructor: remove it, or '
+                             "set constructor='DefaultOptimWrapperConstructor'")
         self.cfg = optim_wrapper_cfg
 
     def __call__(self, model: nn.Module) -> OptimWrapper:

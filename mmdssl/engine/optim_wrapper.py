@@ -32,8 +32,8 @@ class OptimWrapper(optim.OptimWrapper):
         amp: Forward in ``'bf16'`` or ``'fp16'`` (with loss scaling, on a GPU) where it is safe; None for fp32.
 
     Attributes:
-        frozen: Parameters that the next step leaves alone. Their gradients are dropped, so that neither weight decay nor
-            the optimizer's moments touch them (a zero gradient would still decay).
+        frozen: Parameters that the next step leaves alone. Their gradients are dropped, so that neither weight decay
+            nor the optimizer's moments touch them (a zero gradient would still decay).
         num_steps: Optimizer steps so far in this process.
 
     Raises:

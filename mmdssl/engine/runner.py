@@ -40,8 +40,8 @@ class Runner(base.Runner):
     def setup_env(self, env_cfg: dict) -> None:
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             if self.launcher != 'pytorch':
-                raise InputError(f"launcher '{self.launcher}' needs GPUs: on CPUs start the processes with torchrun and "
-                                 'use --launcher pytorch')
+                raise InputError(f"launcher '{self.launcher}' needs GPUs: on CPUs start the processes with torchrun "
+                                 'and use --launcher pytorch')
             torch.distributed.init_process_group('gloo')
         if self.launcher == 'mpi':
             os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
@@ -62,9 +62,10 @@ class Runner(base.Runner):
         for group in optim_wrapper.param_groups:
             group['lr'] *= self.global_batch_size / reference
         self.logger.info(
-            f'Learning rate {before:.3g} -> {optim_wrapper.param_groups[-1]["lr"]:.3g}: it is set for {reference} images per '
-            f'step, and this run has {self.global_batch_size} ({self.train_dataloader.batch_sampler.batch_size} per process '
-            f'x {self.world_size} processes x {self._accumulated} accumulated).')
+            f'Learning rate {before:.3g} -> {optim_wrapper.param_groups[-1]["lr"]:.3g}: it is set for {reference} '
+            f'images per step, and this run has {self.global_batch_size} '
+            f'({self.train_dataloader.batch_sampler.batch_size} per process x {self.world_size} processes '
+            f'x {self._accumulated} accumulated).')
 
     def load_or_resume(self) -> None:
         if self._resume and self._load_from is None:
@@ -86,15 +87,15 @@ class Runner(base.Runner):
         try:
             _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict or self._resume, revise_keys=revise_keys)
         except RuntimeError as error:
-            raise InputError(f'{filename} does not fit the model of this config, so the run cannot be resumed from it: use '
-                             f'the config it was made with ({error})') from None
+            raise InputError(f'{filename} does not fit the model of this config, so the run cannot be resumed from '
+                             f'it: use the config it was made with ({error})') from None
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """MMEngine's, but ``out_dir/filename`` is at any moment the old file or the whole new one."""
-        self.call_hook('read_values')  # on every process: values still on the device belong into the checkpoint's history
+        self.call_hook('read_values')  # on every process: the checkpoint's history wants those still on the device
         self._save_checkpoint(out_dir, filename, *args, **kwargs)
 
     @master_only

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 
+WATCHED = ('loss_cls', 'entropy', 'kl', 'effective_rank')
+
+
 def effective_rank(features: Tensor) -> float:
     """How many directions features really use: ``exp(H(s / sum s))``, s the singular values of the centred features.
 
@@ -30,8 +33,8 @@ class CollapseMonitor:
     """Decides from a few numbers whether, and how, a run has collapsed.
 
     Args:
-        num_prototypes: K, to whose uniform distribution's entropy ``ln K`` loss and entropy are compared; None judges by
-            KL divergence and rank alone.
+        num_prototypes: K, to whose uniform distribution's entropy ``ln K`` loss and entropy are compared; None judges
+            by KL divergence and rank alone.
         patience: So many checks in a row must agree.
         margin: How close to its limit a value must be, as a share of ``ln K``.
         min_kl: KL divergence, in nats, below which the teacher has nothing left to teach.
@@ -55,7 +58,7 @@ class CollapseMonitor:
         """Judge the current values.
 
         Args:
-            values: Those of ``loss_cls``, ``entropy``, ``kl`` (nats) and ``effective_rank`` that are known.
+            values: Those of ``WATCHED`` that are known; loss, entropy and KL in nats.
 
         Returns:
             What is wrong, in a sentence, each time it was wrong ``patience`` times in a row; else None.
@@ -69,19 +72,19 @@ class CollapseMonitor:
         return sentence
 
     def _sentence(self, values: Mapping[str, float]) -> str | None:
-        loss, entropy, kl, rank = (values.get(name, math.nan) for name in ('loss_cls', 'entropy', 'kl', 'effective_rank'))
+        loss, entropy, kl, rank = (values.get(name, math.nan) for name in WATCHED)
         if self.uniform:
             near = self.margin * self.uniform
             if abs(loss - self.uniform) < near and entropy > self.uniform - near:
-                return (f'the teacher gives every image the uniform distribution (entropy {entropy:.3f} and loss {loss:.3f}, '
-                        f'ln K = {self.uniform:.3f}): lower its temperature or check that the views hold an image')
+                return (f'the teacher gives every image the uniform distribution (entropy {entropy:.3f} and loss '
+                        f'{loss:.3f}, ln K = {self.uniform:.3f}): lower its temperature or look at the views')
             if entropy < near:
-                return (f'one prototype takes all images (entropy {entropy:.4f} of at most ln K = {self.uniform:.3f}): raise '
-                        "the teacher's temperature or check its center")
+                return (f'one prototype takes all images (entropy {entropy:.4f} of at most ln K = {self.uniform:.3f}): '
+                        "raise the teacher's temperature or look at its center")
         if kl < self.min_kl:
-            return (f'the student already gives the answer of the teacher (KL divergence {kl:.5f}): there is nothing left '
-                    'to learn, so check that views and teacher differ from the student')
+            return (f'the student already gives the answer of the teacher (KL divergence {kl:.5f}), so nothing is left '
+                    'to learn: look at the views and at the momentum of the teacher')
         if rank < self.min_rank * self.best_rank:
-            return (f'the features lie in few directions only (effective rank {rank:.1f}, it was {self.best_rank:.1f}): '
-                    'lower the learning rate or raise the temperature of the teacher')
+            return (f'the features lie in few directions only (effective rank {rank:.1f}, it was '
+                    f'{self.best_rank:.1f}): lower the learning rate or raise the temperature of the teacher')
         return None

@@ -43,7 +43,7 @@ def knn_classify(bank: Tensor, bank_labels: Tensor, queries: Tensor, num_classes
 
 @METRICS.register_module()
 class KNNMetric:
-    """Accuracy of weighted k-NN in percent: ``knn{k}_top1``, and ``knn{k}_top5`` where k and the classes are at least 5.
+    """Accuracy of weighted k-NN in percent: ``knn{k}_top1``, and ``knn{k}_top5`` for 5 or more neighbours and classes.
 
     Args:
         k: Numbers of neighbours.

@@ -57,5 +57,5 @@ def test_recipes_are_the_papers():
     assert (views.query.num, views.query.size, tuple(views.query.scale)) == (10, 16, (0.05, 0.15))
     views = pqcl.train_dataloader.dataset.views
     assert (views.query.num, views.query.size, tuple(views.query.scale)) == (1, 96, (0.05, 0.25))
-    assert views['local'] is None and views['global'].mask.ratio == 0.3
+    assert views['local'] is None and views.global_.mask.ratio == 0.3
     assert pqcl.model.backbone.position == 'sincos' and dino.model.backbone.get('position', 'learnable') == 'learnable'

@@ -34,6 +34,8 @@ def test_the_toy_is_fine(tmp_path):
     ({'auto_scale_lr': dict(enabled=True)}, "did you mean 'enable'"),
     ({'model.type': 'ToyAlgoritm'}, "model has the unknown type 'ToyAlgoritm': did you mean 'ToyAlgorithm'"),
     ({'custom_hooks': [dict(type='mmdssl.ColapseHook')]}, "did you mean 'CollapseHook'"),
+    ({'param_scheduler': [dict(type='CosineAnnealingLR', eta_min=0., begin=500)]}, 'begins at epoch 500 .* shorten the warm-up'),
+    ({'model': {'class': 3}}, "'model.class' is a keyword of Python's, .* call it 'class_'"),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='no/such', views={})},
      "train_dataloader.dataset.data_root 'no/such' does not exist: .* --data PATH"),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageList', ann_file='no.txt', views={})},
@@ -66,7 +68,8 @@ def test_variables_of_other_packages_are_theirs_but_slips_are_not():
 def test_options_must_be_in_the_config_or_be_read(tmp_path):
     cfg = toy_config(tmp_path, custom_hooks=[dict(type='CollapseHook')])
     check_options(cfg, {'optim_wrapper.optimizer.lr': 1, 'optim_wrapper.accumulative_counts': 2, 'load_from': 'x',
-                        'randomness.deterministic': True, 'custom_hooks.0.stop': True, 'train_dataloader.num_workers': 1})
+                        'randomness.deterministic': True, 'custom_hooks.0.stop': True,
+                        'train_dataloader.num_workers': 1})
     for option, message in {
             'optim_wrapper.optimizer.rl': r"no 'optim_wrapper.optimizer.rl'",
             'optim_wraper.optimizer.lr': "no 'optim_wraper': did you mean 'optim_wrapper'",

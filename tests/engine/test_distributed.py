@@ -28,7 +28,7 @@ def test_logged_losses_are_those_of_the_whole_batch(two, train):
     one = history(train(**PLAIN))
     first, second = (json.loads((two / f'fine.{rank}').read_text()) for rank in range(2))
     assert first == second and len(first) == len(one) == 18
-    assert first[0] == pytest.approx(one[0], rel=1e-6)  # later the center, which each process has of its own here, differs
+    assert first[0] == pytest.approx(one[0], rel=1e-6)  # later they differ: the toy's center is each process's own
 
 
 def test_a_bad_loss_on_one_process_stops_all_before_the_step(two):

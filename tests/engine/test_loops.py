@@ -11,7 +11,8 @@ from mmdssl.engine.loops import extract_features, step_seed
 from mmdssl.engine.replay import replay
 from mmdssl.errors import InputError
 
-EVERY_4_ITERATIONS = {'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4, max_keep_ckpts=1)}
+EVERY_4_ITERATIONS = {
+    'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4, max_keep_ckpts=1)}
 
 
 def killed_after(iterations: int) -> dict:

@@ -20,7 +20,8 @@ def test_learning_rate_follows_the_global_batch(train):
     runner = train(auto_scale_lr=dict(enable=True, base_batch_size=64), **{'optim_wrapper.accumulative_counts': 3})
     assert runner.global_batch_size == 12
     assert [group['lr'] for group in runner.optim_wrapper.optimizer.param_groups] == [pytest.approx(0.01 * 12 / 64)] * 2
-    assert re.search(r'Learning rate 0.01 -> 0.00187: .* 64 images .* has 12 \(4 per process x 1 processes x 3 acc', log_of(runner))
+    assert re.search(r'Learning rate 0.01 -> 0.00187: .* 64 images .* has 12 \(4 per process x 1 processes x 3 acc',
+                     log_of(runner))
 
 
 def test_learning_rate_is_not_scaled_unless_asked(train):

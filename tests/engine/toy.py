@@ -1,4 +1,4 @@
-"""A tiny self-supervised algorithm on random tensors, with everything the engine must get right: dropout, a buffer, an EMA."""
+"""A tiny self-supervised algorithm on random tensors, with all the engine must get right: dropout, a buffer, an EMA."""
 from __future__ import annotations
 
 import copy

@@ -26,8 +26,9 @@ def test_rank_of_two_directions_of_known_strength():
     assert effective_rank(features) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize('features', [torch.ones(8, 4), torch.zeros(8, 4), torch.randn(1, 4), 1e3 + 1e-5 * torch.randn(8, 4),
-                                      torch.linspace(0, 1, 8)[:, None] * torch.ones(4)])
+@pytest.mark.parametrize('features', [
+    torch.ones(8, 4), torch.zeros(8, 4), torch.randn(1, 4), 1e3 + 1e-5 * torch.randn(8, 4),
+    torch.linspace(0, 1, 8)[:, None] * torch.ones(4)])
 def test_rank_of_dead_features_is_one(features):
     assert effective_rank(features) == pytest.approx(1, abs=1e-4)
 

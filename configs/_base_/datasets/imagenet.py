@@ -11,12 +11,12 @@ train_dataloader = dict(
     dataset=dict(
         type='ImageFolder',
         data_root='data/imagenet/train',
-        views={
-            'global': dict(
+        views=dict(
+            global_=dict(
                 type='CropViews', size=224, scale=(0.25, 1.0),
                 photometric=[dict(blur_prob=1.0), dict(blur_prob=0.1, solarize_prob=0.2)]),
-            'local': dict(type='CropViews', num=10, size=96, scale=(0.05, 0.25), photometric=dict(blur_prob=0.5)),
-        }))
+            local=dict(type='CropViews', num=10, size=96, scale=(0.05, 0.25), photometric=dict(blur_prob=0.5)),
+        )))
 
 val_dataloader = dict(
     batch_size=256,

@@ -9,12 +9,12 @@ train_dataloader = dict(
     dataset=dict(
         type='ImageFolder',
         data_root='data/small/train',
-        views={
-            'global': dict(
+        views=dict(
+            global_=dict(
                 type='CropViews', size=64, scale=(0.25, 1.0),
                 photometric=[dict(blur_prob=0.5, blur_radius=(0.1, 1.0)),
                              dict(blur_prob=0.1, blur_radius=(0.1, 1.0), solarize_prob=0.2)]),
-        }))
+        )))
 
 val_dataloader = dict(
     batch_size=250,

@@ -13,7 +13,10 @@ from mmdssl.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckpointHook(hooks.CheckpointHook):
-    """MMEngine's hook in an order that a crash cannot spoil: write the new file, then the note that names it, then delete."""
+    """MMEngine's hook in an order that a crash cannot spoil.
+
+    The new checkpoint is written first, then the note that names it, and only then is an old one deleted.
+    """
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         outdated = []

@@ -8,10 +8,8 @@ from mmengine.runner import Runner
 
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
-from mmdssl.evaluation.collapse import CollapseMonitor
+from mmdssl.evaluation.collapse import WATCHED, CollapseMonitor
 from mmdssl.registry import HOOKS
-
-WATCHED = ('loss_cls', 'entropy', 'kl')
 
 
 @HOOKS.register_module()
@@ -46,7 +44,8 @@ class CollapseHook(Hook):
             return
         runner.call_hook('read_values')
         scalars = runner.message_hub.log_scalars
-        values = {name: float(scalars[f'train/{name}'].mean(self.interval)) for name in WATCHED if f'train/{name}' in scalars}
+        values = {name: float(scalars[f'train/{name}'].mean(self.interval))
+                  for name in WATCHED if f'train/{name}' in scalars}
         values.update(self._diagnostics(runner))
         sentence = self.monitor.check(values) if runner.epoch >= self.grace else None
         if sentence and self.stop:

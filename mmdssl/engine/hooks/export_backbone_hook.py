@@ -18,6 +18,6 @@ class ExportBackboneHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         algorithm, meta = unwrap(runner.model), checkpoint['meta']
-        save_backbone(algorithm.backbone, Path(runner.work_dir, 'backbone.safetensors'), runner.cfg.model.get('backbone'),
-                      method=type(algorithm).__name__, epoch=meta['epoch'], iteration=meta['iter'],
-                      mmdssl=mmdssl.__version__)
+        save_backbone(algorithm.backbone, Path(runner.work_dir, 'backbone.safetensors'),
+                      runner.cfg.model.get('backbone'), method=type(algorithm).__name__, epoch=meta['epoch'],
+                      iteration=meta['iter'], mmdssl=mmdssl.__version__)

@@ -9,13 +9,17 @@ from torch import Tensor
 
 from mmdssl.registry import HOOKS
 
+HISTORY = 10_000
+
 
 @HOOKS.register_module()
 class RuntimeInfoHook(hooks.RuntimeInfoHook):
     """MMEngine's hook, with the losses of every iteration kept on the device until someone wants to read them.
 
-    They are read in one transfer, averaged over processes in one reduction, when the logger prints, at the end of an epoch
-    and before a checkpoint. Every iteration's value reaches the message hub, so smoothing windows stay what they are.
+    They are read in one transfer, averaged over processes in one reduction, when the logger prints, at the end of an
+    epoch and before a checkpoint. Every iteration's value reaches the message hub, so smoothing windows stay what
+    they are; but only the last 10,000 stay there, because MMEngine copies the history in every iteration and into
+    every checkpoint.
     """
 
     def __init__(self):
@@ -44,4 +48,6 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
             all_reduce(values, 'mean')
             for name, value in zip(self._names, values.tolist()):
                 runner.message_hub.update_scalar(name, value)
+            for history in runner.message_hub.log_scalars.values():
+                history.max_length = HISTORY
             self._names, self._values = [], []

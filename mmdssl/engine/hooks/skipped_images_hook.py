@@ -39,5 +39,5 @@ class SkippedImagesHook(Hook):
         if len(self.paths) > self.max_share * total:
             some = ', '.join(self.paths[:10]) + (' ...' if len(self.paths) > 10 else '')
             raise InputError(f'{len(self.paths)} of {total} images cannot be decoded, more than max_share='
-                             f'{self.max_share:g} of SkippedImagesHook allows ({some}): repair or remove them, the log names '
-                             'them all')
+                             f'{self.max_share:g} of SkippedImagesHook allows ({some}): repair or remove them, the log '
+                             'names them all')

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import rich.console
-import pytest
 
 HOOKS = {'custom_hooks': [dict(type='AlgorithmHook'), dict(type='ProgressHook')]}
 

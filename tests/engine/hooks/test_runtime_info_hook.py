@@ -41,6 +41,12 @@ def test_no_value_is_lost_or_changed(train):
     assert history(every, 'entropy') == history(seldom, 'entropy')
 
 
+def test_the_history_is_bounded(train, monkeypatch):
+    monkeypatch.setattr('mmdssl.engine.hooks.runtime_info_hook.HISTORY', 5)
+    runner = train()
+    assert len(history(runner)) == len(history(runner, 'time')) == 5
+
+
 def test_kept_values_do_not_keep_the_graph():
     hook = RuntimeInfoHook()
     hook._intervals = []
