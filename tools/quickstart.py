@@ -15,6 +15,7 @@ from rich.table import Table
 from mmdssl.checkpoint import load_backbone
 from mmdssl.datasets import LabelledFolder, ViewsPreprocessor
 from mmdssl.datasets.sample_world import make_sample_world
+from mmdssl.errors import InputError
 from mmdssl.evaluation.records import read_records
 from mmdssl.visualization import draw_attention
 
@@ -32,7 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     start = time.monotonic()
 
     world, run = args.out / 'world', args.out / 'run'
-    make_sample_world(world, train=args.train, val=args.val)
+    try:
+        make_sample_world(world, train=args.train, val=args.val)
+    except InputError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
     shutil.rmtree(run, ignore_errors=True)
     images = world / 'imagenet'
     training = subprocess.run([sys.executable, ROOT / 'tools/train.py', CONFIG, '--work-dir', run,

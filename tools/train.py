@@ -62,7 +62,11 @@ def load_config(args: argparse.Namespace) -> Config:
     if not Path(args.config).is_file():
         raise InputError(f"config '{args.config}' does not exist: give the path of a config file, such as "
                          'configs/pretrain/pqcl.py')
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"config '{args.config}' cannot be read ({type(error).__name__}: {error}): correct it or its "
+                         '_base_') from None
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
     if args.resume:

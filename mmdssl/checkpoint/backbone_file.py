@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import torch
+from mmengine.registry import DefaultScope
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -45,7 +46,9 @@ def load_backbone(path: str | Path, device: torch.device | str = 'cpu') -> nn.Mo
         raise InputError(f'{path} is not a safetensors file ({error}): give the backbone.safetensors of a run') from None
     if 'config' not in metadata:
         raise InputError(f'{path} does not say how its network is built: it was not written by mmdssl')
-    backbone = MODELS.build(json.loads(metadata['config']))
+    # Inside mmdet or mmseg a plain 'VisionTransformer' would be theirs.
+    with DefaultScope.overwrite_default_scope('mmdssl'):
+        backbone = MODELS.build(json.loads(metadata['config']))
     try:
         backbone.load_state_dict(state)
     except RuntimeError as error:

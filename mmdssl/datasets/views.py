@@ -1,7 +1,7 @@
 """Views: the augmented crops of a batch of images, in named groups."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterator, Sequence, ValuesView
 from dataclasses import dataclass, field, fields, replace
 
 import torch
@@ -50,8 +50,11 @@ class ViewGroup:
 
 
 @dataclass
-class Views(Mapping):
+class Views:
     """The views of a batch: ``views['global']``, ``views['local']``, ``views['query']``.
+
+    No ``Mapping``, though it reads like one: PyTorch up to about 2.10 pins a ``Mapping`` into a plain dict, and
+    never asks it for its own ``pin_memory``.
 
     Attributes:
         groups: The groups by name.
@@ -86,5 +89,8 @@ class Views(Mapping):
     def __iter__(self) -> Iterator[str]:
         return iter(self.groups)
 
-    def __len__(self) -> int:
-        return len(self.groups)
+    def items(self) -> ItemsView[str, ViewGroup]:
+        return self.groups.items()
+
+    def values(self) -> ValuesView[ViewGroup]:
+        return self.groups.values()

@@ -92,13 +92,16 @@ def check_options(cfg: Config, options: Mapping[str, object]) -> None:
 
 @contextmanager
 def explain_unread_keys(cfg: Config) -> Iterator[None]:
-    """Turn the TypeError of a constructor that a config gives an unknown argument into an InputError.
+    """Turn the TypeError of a constructor that a config gives an unknown argument, or too few, into an InputError.
 
     For arguments in plain dicts, whose class only the code that builds it knows.
     """
     try:
         yield
     except TypeError as error:
+        missing = re.search(r"(\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)", str(error))
+        if missing:
+            raise InputError(f'the config of {missing[1]} has no {missing[2]}: add it') from error
         found = re.search(r"__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
         if not found or not any(found[1] in node for _, node in _walk(cfg._cfg_dict, ())):
             raise

@@ -10,8 +10,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.checkpoint.files import read_checkpoint, whole_file
+from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.schedules import Progress
 from mmdssl.engine.unwrap import unwrap

@@ -11,6 +11,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
 from mmdssl.engine.unwrap import unwrap
@@ -36,6 +37,13 @@ class Runner(base.Runner):
     @property
     def _accumulated(self) -> int:
         return getattr(self.optim_wrapper, '_accumulative_counts', 1)
+
+    @staticmethod
+    def build_dataloader(dataloader: dict | DataLoader, *args, **kwargs) -> DataLoader:
+        """MMEngine's; ``num_workers=0`` alone is enough to load data in this process."""
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+            dataloader = {**dataloader, 'persistent_workers': False}
+        return base.Runner.build_dataloader(dataloader, *args, **kwargs)
 
     def setup_env(self, env_cfg: dict) -> None:
         if self.distributed and not is_distributed() and not torch.cuda.is_available():

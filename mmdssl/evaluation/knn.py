@@ -46,12 +46,12 @@ class KNNMetric:
     """Accuracy of weighted k-NN in percent: ``knn{k}_top1``, and ``knn{k}_top5`` for 5 or more neighbours and classes.
 
     Args:
-        k: Numbers of neighbours.
+        k: Numbers of neighbours, or a single one.
         temperature: Of the votes.
     """
 
-    def __init__(self, k: Sequence[int] = (10, 20), temperature: float = 0.07):
-        self.k = tuple(k)
+    def __init__(self, k: int | Sequence[int] = (10, 20), temperature: float = 0.07):
+        self.k = (k, ) if isinstance(k, int) else tuple(k)
         self.temperature = temperature
 
     def __call__(self, bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor,

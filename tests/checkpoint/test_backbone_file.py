@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import mmengine.registry
 import pytest
 import torch
+from mmengine.registry import DefaultScope, Registry
 from safetensors.torch import save_file
 
 from mmdssl.checkpoint import load_backbone, save_backbone
@@ -16,6 +18,15 @@ def test_round_trip_builds_the_same_network(tiny_backbone, tmp_path):
     assert not loaded.training
     images = torch.randn(2, 3, 40, 24)
     torch.testing.assert_close(loaded.features(images), backbone.features(images), rtol=0, atol=0)
+
+
+def test_loads_also_where_another_package_sets_the_scope(tmp_path):
+    config = dict(type='VisionTransformer', arch=dict(embed_dim=16, depth=1, num_heads=2), patch_size=8, img_size=32)
+    save_backbone(MODELS.build(config), tmp_path / 'b.safetensors', config)
+    theirs = Registry('model', parent=mmengine.registry.MODELS, scope='theirs')
+    theirs.register_module(name='VisionTransformer', module=torch.nn.Identity)
+    with DefaultScope.overwrite_default_scope('theirs'):
+        assert load_backbone(tmp_path / 'b.safetensors').embed_dim == 16
 
 
 def test_an_interrupted_write_leaves_the_old_file(tiny_backbone, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 
@@ -59,3 +61,4 @@ def test_pinning_reaches_every_tensor(monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'pin_memory', lambda tensor: pinned.append(tensor) or tensor)
     batch = pin_memory(Views.collate([sample(0), sample(1)]))
     assert isinstance(batch, Views) and len(pinned) == 6 + 3 + 1
+    assert not isinstance(batch, Mapping), 'older versions of PyTorch would pin it into a dict'

@@ -124,10 +124,18 @@ def test_what_the_user_got_wrong_is_said_in_a_line(main, here, capsys, arguments
     assert error.startswith('error: ') and message in error and error.count('\n') == 1
 
 
-def test_mistakes_that_show_only_in_building_are_said_in_a_line(main, here, capsys, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], 'CONFIG', CONFIG.replace('num_prototypes=8', 'num_protos=8'))
+@pytest.mark.parametrize('right, wrong, message', [
+    ('num_prototypes=8', 'num_protos=8', "the config's key 'num_protos' is read by nothing"),
+    (', scale=(0.25, 1.0)', '', "the config of CropViews has no 'scale': add it"),
+    ("default_scope = 'mmdssl'", "_base_ = 'gone.py'", "config 'tiny.py' cannot be read (FileNotFoundError"),
+    ('randomness = dict(', 'randomness = dict((', "config 'tiny.py' cannot be read (SyntaxError"),
+])
+def test_mistakes_in_the_config_are_said_in_a_line(main, here, capsys, monkeypatch, right, wrong, message):
+    assert right in CONFIG
+    monkeypatch.setattr(sys.modules[__name__], 'CONFIG', CONFIG.replace(right, wrong))
     assert main(['tiny.py']) == 2
-    assert "error: the config's key 'num_protos' is read by nothing" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: {message}') and error.count('\n') == 1
 
 
 def test_mistakes_in_the_data_are_said_in_a_line(main, here, capsys):

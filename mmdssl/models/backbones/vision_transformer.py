@@ -67,6 +67,8 @@ class VisionTransformer(BaseModule):
             if arch not in ARCHITECTURES:
                 raise InputError(f'unknown arch {arch!r}: use one of {", ".join(ARCHITECTURES)} or a dict of sizes')
             arch = ARCHITECTURES[arch]
+        if set(arch) != set(ARCHITECTURES['tiny']):
+            raise InputError(f'arch has the keys {", ".join(arch)}: it needs embed_dim, depth and num_heads, and reads no other')
         if img_size % patch_size:
             raise InputError(f'img_size {img_size} is not a multiple of patch_size {patch_size}: change one of them')
         if position not in ('learnable', 'sincos'):

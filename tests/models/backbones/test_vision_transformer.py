@@ -196,6 +196,7 @@ def test_model_of_another_precision_takes_images_of_any_size(position, dtype):
     (dict(img_size=30), 'img_size 30 is not a multiple of patch_size 8'),
     (dict(position='rotary'), "position is 'learnable' or 'sincos', got 'rotary'"),
     (dict(query_keys='all'), "query_keys is one of image, patches, image.queries, bidirectional, got 'all'"),
+    (dict(arch=dict(embed_dim=16, depth=1, num_heads=2, mlp_ratio=2)), 'embed_dim, depth and num_heads, and reads no other'),
     (dict(arch=dict(embed_dim=30, depth=1, num_heads=4)), 'embed_dim 30 cannot be cut into 4 heads'),
 ])
 def test_settings_that_do_not_fit_are_refused(settings, message):
