@@ -37,7 +37,7 @@ class ADCLR(IBOT):
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_cls`` and ``loss_query``: L = L_global + lambda L_local (Eq. 7)."""
-        self.require(views, 'global', 'query')
+        self.check(views, ['global', 'query'], ['local'])
         with torch.no_grad():
             queries = self.query_tokens(self.teacher.backbone, views)
             targets = self.teacher_targets(self.teacher_tokens(views, queries), self.masked_rows(views))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -61,13 +62,22 @@ class Algorithm(BaseModel, metaclass=ABCMeta):
     def _dump_init_info(self) -> None:
         """Silence MMEngine's three lines per parameter: our networks initialise themselves as they are built."""
 
-    @staticmethod
-    def require(views: Views, *groups: str) -> None:
-        """Raise an :class:`InputError` that names the view groups the data pipeline should make and does not."""
-        missing = [name for name in groups if name not in views]
-        if missing:
-            raise InputError(f'this method needs the view group(s) {", ".join(missing)}, the data makes {", ".join(views)}: '
-                             'add them to train_dataloader.dataset.views')
+    def check(self, views: Views, required: Sequence[str], optional: Sequence[str] = ()) -> None:
+        """Check that the data pipeline makes the view groups that the loss reads, no others, and of whole patches.
+
+        Raises:
+            InputError: Naming what does not fit.
+        """
+        missing = [name for name in required if name not in views]
+        unread = [name for name in views if name not in (*required, *optional)]
+        if missing or unread:
+            raise InputError(f'{type(self).__name__} reads the view groups {", ".join([*required, *optional])}, the data makes '
+                             f'{", ".join(views)}: change train_dataloader.dataset.views')
+        patch_size = getattr(self.backbone, 'patch_size', 1)
+        for name, group in views.items():
+            if group.images.shape[-1] % patch_size:
+                raise InputError(f'{name} views of {group.images.shape[-1]} px are not whole patches of {patch_size} px: change their '
+                                 'size in train_dataloader.dataset.views')
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         total = sum(value for name, value in losses.items() if 'loss' in name)

@@ -70,7 +70,7 @@ class DINO(Algorithm):
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_cls``: cross-entropy between the class tokens of different views (Eq. 3)."""
-        self.require(views, 'global')
+        self.check(views, ['global'], ['local'])
         with torch.no_grad():
             targets = self.teacher_targets(dict(cls=image_features(self.teacher.backbone, views['global'])))
         logits = self.student_logits(dict(cls=torch.cat(

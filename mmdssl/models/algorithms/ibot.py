@@ -49,7 +49,7 @@ class IBOT(DINO):
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_cls`` as DINO's and ``loss_patch`` on masked patches of the same view (Eq. 2)."""
-        self.require(views, 'global')
+        self.check(views, ['global'], ['local'])
         with torch.no_grad():
             targets = self.teacher_targets(self.teacher_tokens(views), self.masked_rows(views))
         logits = self.student_logits(self.student_tokens(views))

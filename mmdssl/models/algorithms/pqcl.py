@@ -47,7 +47,7 @@ class PQCL(IBOT):
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_cls``, ``loss_patch`` and ``loss_query``: L = L_iBOT + lambda L_query (Eq. 8 and 9)."""
-        self.require(views, 'global', 'query')
+        self.check(views, ['global', 'query'], ['local'])
         coordinates = self.coordinates(views)
         with torch.no_grad():
             tokens = dict(self.teacher_tokens(views), query=self.teacher_queries(views))
@@ -61,11 +61,7 @@ class PQCL(IBOT):
         """Where the query patches lie in the frame of each global view, ``(V, B, C*Q, 2)`` for C crops of Q patches."""
         view, query = views['global'], views['query']
         backbone = self.student.backbone
-        sizes = view.images.shape[-1], query.images.shape[-1]
-        if any(size % backbone.patch_size for size in sizes):
-            raise InputError(f'global views of {sizes[0]} px and query views of {sizes[1]} px are not whole patches of '
-                             f'{backbone.patch_size} px: change the size of the views')
-        grid, query_grid = (size // backbone.patch_size for size in sizes)
+        grid, query_grid = (group.images.shape[-1] // backbone.patch_size for group in (view, query))
         coordinates = relative_coordinates(view.boxes[:, :, None], view.flips[:, :, None], query.boxes.transpose(0, 1),
                                            query.flips.transpose(0, 1), grid, query_grid, self.anchor)
         # Views of another size than the backbone's frame have their own patches stretched over it.

@@ -69,7 +69,9 @@ def test_class_tokens_do_not_depend_on_the_queries(make_algorithm, make_views, m
     base = make_algorithm('IBOT', backbone=dict(mask_token=masked), masked=masked)
     adclr = make_algorithm('ADCLR', backbone=dict(mask_token=masked), masked=masked)
     adclr.load_state_dict(base.state_dict(), strict=False)
-    expected, losses = base.loss(views), adclr.loss(views)
+    losses = adclr.loss(views)
+    del views.groups['query']
+    expected = base.loss(views)
     for name in expected:
         torch.testing.assert_close(losses[name], expected[name], rtol=1e-5, atol=1e-6)
 

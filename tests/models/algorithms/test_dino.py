@@ -109,10 +109,16 @@ def test_total_is_the_sum_of_the_losses_alone():
     assert total == 5 and logged['loss'] == 5 and logged['entropy'] == 70
 
 
-def test_missing_views_are_named(make_algorithm, make_views):
+def test_views_that_do_not_fit_are_named(make_algorithm, make_views):
     views = make_views()
     del views.groups['global']
-    with pytest.raises(InputError, match='needs the view group.* global, the data makes local'):
+    with pytest.raises(InputError, match='DINO reads the view groups global, local, the data makes local'):
+        make_algorithm('DINO').loss(views)
+    with pytest.raises(InputError, match='the data makes global, local, query'):
+        make_algorithm('DINO').loss(make_views(query=(1, 16)))
+    views = make_views()
+    views['local'].images = views['local'].images[..., :12, :12]
+    with pytest.raises(InputError, match='local views of 12 px are not whole patches of 8 px'):
         make_algorithm('DINO').loss(views)
 
 

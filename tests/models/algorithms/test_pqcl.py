@@ -85,7 +85,9 @@ def test_other_losses_are_those_of_the_base_method(make_algorithm, make_views, m
     base = make_algorithm('IBOT', backbone=SINCOS, masked=masked)
     pqcl = make_algorithm('PQCL', backbone=SINCOS, masked=masked)
     pqcl.load_state_dict(base.state_dict(), strict=False)
-    expected, losses = base.loss(views), pqcl.loss(views)
+    losses = pqcl.loss(views)
+    del views.groups['query']
+    expected = base.loss(views)
     for name in expected:
         torch.testing.assert_close(losses[name], expected[name], rtol=1e-5, atol=1e-6)
 
