@@ -9,6 +9,7 @@ fi
 config=$1
 gpus=$2
 shift 2
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$gpus" \
     --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import is_distributed
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.engine.config_check import check_config, check_options, explain_unread_keys
@@ -15,7 +18,7 @@ from mmdssl.engine.dry_run import dry_run
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
 
-SHARED_BY_SOURCES = ('views', 'seed', 'pipeline')
+SHARED_BY_SOURCES = ('views', 'pipeline')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,14 +28,14 @@ def main(argv: list[str] | None = None) -> int:
         cfg = load_config(args)
         check_config(cfg)
         with explain_unread_keys(cfg):
-            if args.dry_run:
-                dry_run(cfg)
-            else:
-                RUNNERS.get(cfg.get('runner_type', 'Runner')).from_cfg(cfg).train()
+            dry_run(cfg) if args.dry_run else train(cfg, args)
     except InputError as error:
         message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
         print(f'error: {message.strip()}', file=sys.stderr)
         return 2
+    if is_distributed():
+        gc.collect()  # what holds the group keeps its threads alive, which may abort the process when it ends
+        torch.distributed.destroy_process_group()
     return 0
 
 
@@ -82,6 +85,13 @@ def load_config(args: argparse.Namespace) -> Config:
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
     return cfg
+
+
+def train(cfg: Config, args: argparse.Namespace) -> None:
+    runner = RUNNERS.build(cfg)
+    if args.data and not args.knn:
+        runner.logger.info('k-NN is off: give --knn FOLDER to measure the features while training')
+    runner.train()
 
 
 def use_images(cfg: Config, path: str) -> None:

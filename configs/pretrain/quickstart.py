@@ -1,2 +1,3 @@
-# PQCL with a tiny ViT on the rendered sample world, for tools/quickstart.sh: minutes on two cores.
+# PQCL with a small ViT on the rendered sample world, for tools/quickstart.sh: minutes on two cores.
 _base_ = '../small/pqcl.py'
+train_cfg = dict(max_epochs=15, val_interval=3)

@@ -1,12 +1,5 @@
-_base_ = [
-    '../_base_/models/ibot.py', '../_base_/datasets/small_images.py', '../_base_/schedules/small.py',
-    '../_base_/default_runtime.py'
-]
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dim=192, depth=6, num_heads=3), patch_size=8, img_size=64),
-    head=dict(num_prototypes=1024, hidden_dim=512, bottleneck_dim=128),
-    momentum=0.99)
+_base_ = './dino.py'
+model = dict(type='IBOT', backbone=dict(mask_token=True))
 train_dataloader = dict(dataset=dict(views=dict(
     global_=dict(mask=dict(type='BlockMask', patch_size=8, ratio=0.3)),
 )))

@@ -21,9 +21,9 @@ MAX_MISSES = 10
 class ImageDataset(BaseDataset):
     """Views of unlabelled images; a subclass says where the images are.
 
-    ``dataset[(epoch, index)]`` gives the :class:`Views` of one image, fields without the batch dimension;
-    ``dataset[index]`` those of epoch 0. They depend on ``(seed, epoch, index)`` alone: not on the worker, the rank or
-    what was asked before. Where a file cannot be decoded another one, drawn from the same key, takes its place; then
+    ``dataset[(seed, epoch, index)]`` gives the :class:`Views` of one image, fields without the batch dimension. They
+    depend on these three alone: not on the worker, the rank or what was asked before. ``dataset[index]`` stands for
+    seed 0 and epoch 0. Where a file cannot be decoded another one, drawn from the same key, takes its place; then
     ``indices`` tells the image that was used, and ``skipped`` the file that was not.
 
     Args:
@@ -31,7 +31,6 @@ class ImageDataset(BaseDataset):
         views: By group name, the arguments of the group's :class:`CropViews` (or of another transform, named by
             ``type``). None means no such group, so that a config can drop one that it inherits. ``global_`` is the group
             ``global``, whose name is a keyword of Python's.
-        seed: Non-negative seed of everything random.
         pipeline: Transforms of the decoded image before cropping, on ``dict(img=PIL image, img_path=...,
             sample_idx=...)``. Boxes are in pixels of the image they return.
         indices: Use the first so many images, or those at these positions.
@@ -41,13 +40,12 @@ class ImageDataset(BaseDataset):
             10 files in a row could not be decoded.
     """
 
-    def __init__(self, data_root: str = '', *, views: Mapping[str, dict | None], seed: int = 0,
-                 pipeline: Sequence[dict | Callable] = (), indices: int | Sequence[int] | None = None):
+    def __init__(self, data_root: str = '', *, views: Mapping[str, dict | None], pipeline: Sequence[dict | Callable] = (),
+                 indices: int | Sequence[int] | None = None):
         recipes = {name.rstrip('_'): recipe for name, recipe in views.items() if recipe is not None}
         if not recipes:
             raise InputError("a dataset needs at least one group of views: give it for instance "
                              'views=dict(global_=dict(size=224, scale=(.14, 1.), num=2))')
-        self.seed = seed
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)
 
@@ -58,9 +56,9 @@ class ImageDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         return [dict(img_path=path) for path in self.load_paths()]
 
-    def __getitem__(self, key: tuple[int, int] | int) -> Views:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        with seeded(self.seed, epoch, index):
+    def __getitem__(self, key: tuple[int, int, int] | int) -> Views:
+        seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
+        with seeded(seed, epoch, index):
             results, skipped = self._decode(index)
             image = self.pipeline(results)['img']
             groups = {name: crop(image) for name, crop in self.views.items()}

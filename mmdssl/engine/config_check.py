@@ -17,6 +17,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from mmdssl.errors import InputError
+from mmdssl.evaluation.knn import KNNMetric
+from mmdssl.registry import METRICS, RUNNERS
 
 Keys = tuple[str, ...]
 
@@ -46,7 +48,8 @@ PASS_KWARGS_ON = ('mmdssl.', 'mmengine.optim.scheduler.')
 
 
 def check_config(cfg: Config) -> None:
-    """Check that every key is read by something, every type exists, and data folders are there.
+    """Check that every key is read by something, every type exists, data folders are there, and k-NN computes what
+    chooses the best checkpoint.
 
     Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or
     optimizers. Configs of other packages (``default_scope``) may have variables of their own at the top level, unless
@@ -57,15 +60,17 @@ def check_config(cfg: Config) -> None:
     """
     scope = cfg.get('default_scope', 'mmengine')
     _check_keys(cfg._cfg_dict, (), scope)
+    _check_runner(cfg.get('runner_type', 'Runner'))
     for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
         keyword = next(filter(iskeyword, map(str, node)), None)
         if keyword:
-            raise InputError(f"the config's key '{'.'.join((*path, keyword))}' is a keyword of Python's, so the config could not be "
-                             f"written to the log: call it '{keyword}_'")
+            raise InputError(f"the config's key '{_dotted(path, keyword)}' is a keyword of Python's, so the config "
+                             f"could not be written to the log: call it '{keyword}_'")
         if path:
             _check_type(node, path, scope)
             _check_keys(node, path, scope)
     _check_schedules(cfg)
+    _check_save_best(cfg, scope)
     for part in ('train_dataloader', 'val_dataloader', 'val_cfg'):
         for path, node in _walk(cfg.get(part) or {}, (part, )):
             _check_data(node, path)
@@ -148,6 +153,12 @@ def _check_keys(node: Mapping, path: Keys, scope: str) -> None:
                              + _meant(key, known - BUILDER_KEYS))
 
 
+def _check_runner(name) -> None:
+    if isinstance(name, str) and RUNNERS.get(name) is None:
+        raise InputError(f"the config has the unknown runner_type '{name}'"
+                         + _meant(name, {*RUNNERS.module_dict, *RUNNERS.root.module_dict}))
+
+
 def _check_schedules(cfg: Config) -> None:
     """Schedules that begin after the run ends, as a cosine does behind a warm-up that is too long."""
     epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
@@ -155,8 +166,21 @@ def _check_schedules(cfg: Config) -> None:
     for i, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]):
         end = scheduler.get('end', epochs)
         if epochs and scheduler.get('by_epoch', True) and scheduler.get('begin', 0) >= min(end, epochs):
-            raise InputError(f"the schedule {scheduler['type']} begins at epoch {scheduler['begin']} of a run of {epochs}: shorten "
-                             f'the warm-up before it (param_scheduler.{i}.begin and the end of the one before), or train longer')
+            raise InputError(f"the schedule {scheduler['type']} begins at epoch {scheduler['begin']} of a "
+                             f'run of {epochs}: shorten the warm-up before it (param_scheduler.{i}.begin and the end '
+                             'of the one before), or train longer')
+
+
+def _check_save_best(cfg: Config, scope: str) -> None:
+    evaluator = cfg.get('val_evaluator')
+    if not isinstance(evaluator, Mapping) or KNNMetric not in _find(evaluator.get('type'), scope):
+        return
+    computed = {f'knn{k}_top{top}' for k in METRICS.build(evaluator).k for top in (1, 5) if top <= k}
+    chosen = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best') or []
+    for name in [chosen] if isinstance(chosen, str) else chosen:
+        if name not in computed | {'auto'}:
+            raise InputError(f"default_hooks.checkpoint.save_best is '{name}', which val_evaluator.k does not give"
+                             + _meant(name, computed))
 
 
 def _check_data(node: Mapping, path: Keys) -> None:
@@ -185,7 +209,7 @@ def _keys_read(node, path: Keys, scope: str) -> set[str] | None:
         return None
     name = node['type']
     read: set[str] = set()
-    for builder in _find(name, scope) if isinstance(name, str) else [name]:
+    for builder in _find(name, scope):
         judged = _is_ours(name, scope) or f'{builder.__module__}.'.startswith(JUDGED)
         names = _parameters(builder) if judged else None
         if names is None:
@@ -218,8 +242,10 @@ def _is_ours(name, scope: str) -> bool:
     return isinstance(name, str) and (name.split('.')[0] if '.' in name else scope) == 'mmdssl'
 
 
-def _find(name: str, scope: str) -> list:
-    """What any registry calls by this name."""
+def _find(name, scope: str) -> list:
+    """What any registry calls by this name; what is no name stands for itself."""
+    if not isinstance(name, str):
+        return [name]
     if '.' in name:
         scope, name = name.split('.', 1)
     found = []

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import time
+from itertools import islice
 from tempfile import TemporaryDirectory
 
 import torch
@@ -17,11 +18,14 @@ from mmdssl.engine.log_processor import peak_memory
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.registry import RUNNERS
 
+LOADED_IMAGES = 16
+
 
 def dry_run(cfg: Config) -> None:
     """Build everything a config names, train for two steps, print a table and leave nothing behind.
 
-    The second step is timed, from the end of the first, so waiting for data counts.
+    The second step is timed, from the end of the first, so waiting for data counts. It may find its batch prefetched,
+    so loading a few images in this process is timed too, and the slower of the two sets the pace.
     """
     cfg = copy.deepcopy(cfg)
     cfg.log_level = 'ERROR'
@@ -31,7 +35,7 @@ def dry_run(cfg: Config) -> None:
     clock = _Clock()
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
-        runner = RUNNERS.get(cfg.get('runner_type', 'Runner')).from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
         runner.register_hook(clock)
         try:
             runner.train()
@@ -41,7 +45,7 @@ def dry_run(cfg: Config) -> None:
         for handler in runner.logger.handlers:
             handler.close()
     if is_main_process():
-        Console().print(_table(runner, clock.seconds))
+        Console().print(_table(runner, clock.step, clock.loading))
 
 
 class _Enough(Exception):
@@ -52,6 +56,13 @@ class _Clock(Hook):
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
+        loader = runner.train_dataloader
+        keys = list(islice(loader.sampler, LOADED_IMAGES))
+        loader.dataset[keys[0]]  # the first one imports decoders, too
+        start = time.perf_counter()
+        for key in keys:
+            loader.dataset[key]
+        self.loading = (time.perf_counter() - start) / len(keys)
         self._last = time.perf_counter()
         self._steps = 0
 
@@ -59,7 +70,7 @@ class _Clock(Hook):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
-        self.seconds, self._last = now - self._last, now
+        self.step, self._last = now - self._last, now
         self._steps += 1
         if self._steps == 2:
             raise _Enough
@@ -68,9 +79,18 @@ class _Clock(Hook):
         raise _Enough  # the epoch has a single step
 
 
-def _table(runner: Runner, seconds: float) -> Table:
+def _table(runner: Runner, step: float, loading: float) -> Table:
+    """
+    Args:
+        runner: After training.
+        step: Seconds of a step.
+        loading: Seconds that a process needs to load an image.
+    """
     model, loader = unwrap(runner.model), runner.train_dataloader
-    per_iteration = loader.batch_sampler.batch_size * runner.world_size
+    batch = loader.batch_sampler.batch_size
+    data = loading * batch / max(loader.num_workers, 1)
+    network = step if loader.num_workers else step - data
+    seconds = max(step, data)
     table = Table(title=f'{type(model).__name__}, {runner.cfg.filename}', show_header=False)
     table.add_row('trained parameters', _count(p for p in model.parameters() if p.requires_grad))
     table.add_row('parameters of the backbone', _count(model.backbone.parameters()))
@@ -83,7 +103,9 @@ def _table(runner: Runner, seconds: float) -> Table:
     table.add_row('learning rate (highest)', f'{group.get("initial_lr", group["lr"]):.3g}')
     table.add_row('epochs x iterations', f'{runner.max_epochs} x {len(loader)}')
     table.add_row('peak memory', f'{peak_memory():,} MiB per process')
-    table.add_row('speed', f'{per_iteration / seconds:.1f} images per second')
+    table.add_row('speed', f'{batch * runner.world_size / seconds:.1f} images per second')
+    limit = 'data' if data > network else 'network'
+    table.add_row('limited by', f'{limit} (an image loads in {1000 * loading:.1f} ms, workers: {loader.num_workers})')
     table.add_row('time to finish', f'{runner.max_iters * seconds / 3600:.1f} hours, plus validation')
     return table
 

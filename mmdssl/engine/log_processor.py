@@ -17,11 +17,16 @@ class LogProcessor(base.LogProcessor):
 
     ``images_per_second`` counts the images of all processes, ``data_wait`` is in percent of the iteration's time,
     ``memory`` in MiB (the most that was allocated since the last line on a GPU, the most that was resident on the
-    CPU).
+    CPU). The line of a k-NN evaluation has percentages with one decimal.
     """
 
     def __init__(self, *args, mean_pattern: str = r'.*(loss|time|grad_norm|entropy|kl).*', **kwargs):
         super().__init__(*args, mean_pattern=mean_pattern, **kwargs)
+
+    def get_log_after_epoch(self, runner: base.Runner, *args, **kwargs) -> tuple[dict, str]:
+        tag, line = super().get_log_after_epoch(runner, *args, **kwargs)
+        accuracies = '  '.join(f'{name}: {value:.1f}' for name, value in tag.items() if 'knn' in name)
+        return tag, f'Epoch(val) [{self._get_epoch(runner, "val")}]  {accuracies}' if accuracies else line
 
     def _collect_scalars(self, custom_cfg: list[dict], runner: base.Runner, mode: str,
                          reserve_prefix: bool = False) -> dict:

@@ -1,11 +1,15 @@
 """Training with exact resume, and k-NN validation."""
 from __future__ import annotations
 
+import logging
+import os
 from itertools import islice
 
 import numpy as np
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import all_reduce
+from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -145,10 +149,15 @@ class KNNLoop(BaseLoop):
 
 @torch.no_grad()
 def extract_features(algorithm: nn.Module, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
-    """Features of a labelled dataset, in its order and on every process; files that could not be decoded are left out.
+    """Features of a labelled dataset, in its order and on every process.
+
+    Files that cannot be decoded are left out, with a warning.
 
     Returns:
         L2-normalised features ``(n, D)`` and labels ``(n,)``.
+
+    Raises:
+        InputError: No file can be decoded.
     """
     total, device = len(dataloader.dataset), next(algorithm.parameters()).device
     features = None
@@ -165,4 +174,17 @@ def extract_features(algorithm: nn.Module, dataloader: DataLoader) -> tuple[Tens
     # a sampler that makes the shares equally large gives some images to two processes
     features, labels = features / times[:, None], labels // times
     readable = labels >= 0
+    if not readable.all():
+        _report_unreadable(dataloader.dataset, (~readable).nonzero().flatten().tolist())
     return features[readable], labels[readable]
+
+
+def _report_unreadable(dataset: BaseDataset, indices: list[int]) -> None:
+    """The logger drops what it has said before, so each folder is reported once in a run."""
+    folder = dataset.data_root
+    names = [os.path.relpath(dataset.get_data_info(index)['img_path'], folder) for index in indices[:5]]
+    some = ', '.join(names) + (' ...' if len(indices) > 5 else '')
+    if len(indices) == len(dataset):
+        raise InputError(f"none of the {len(dataset)} images of '{folder}' can be decoded ({some}): k-NN needs images")
+    print_log(f"k-NN leaves out {len(indices)} of the {len(dataset)} images of '{folder}', which cannot be decoded: "
+              + some, 'current', logging.WARNING)

@@ -1,15 +1,20 @@
 """MMEngine's runner with checkpoints that survive a crash, and a learning rate that follows the real batch."""
 from __future__ import annotations
 
+import logging
 import os
+import re
+import warnings
 from pathlib import Path
 
 import torch
 from mmengine import runner as base
 from mmengine.dist import is_distributed, master_only
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -17,6 +22,11 @@ from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_fi
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
+
+# Of no use to those who watch a run; some of it is for those who read its log.
+NOISE = re.compile(r'\s*-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|'
+                   r'Exp name:|"FileClient" will be|"HardDiskBackend" is|`save_param_scheduler` is True but')
+COMPILED_VERSIONS = 128
 
 
 @RUNNERS.register_module()
@@ -26,7 +36,9 @@ class Runner(base.Runner):
     - checkpoints are written whole or not at all, and read without running anything they contain;
     - a resumed model must match its checkpoint exactly;
     - the learning rate is scaled by the images per optimizer step, accumulated ones included;
-    - several processes also run on CPUs (gloo).
+    - several processes also run on CPUs (gloo);
+    - the console shows what happens, and only the log file environment, config and hooks as well;
+    - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block.
     """
 
     @property
@@ -45,7 +57,17 @@ class Runner(base.Runner):
             dataloader = {**dataloader, 'persistent_workers': False}
         return base.Runner.build_dataloader(dataloader, *args, **kwargs)
 
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_is_for_people)
+        return logger
+
     def setup_env(self, env_cfg: dict) -> None:
+        if self.distributed:  # MMEngine's choice, without its warnings
+            for variable in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
+                os.environ.setdefault(variable, '1')
         if self.distributed and not is_distributed() and not torch.cuda.is_available():
             if self.launcher != 'pytorch':
                 raise InputError(f"launcher '{self.launcher}' needs GPUs: on CPUs start the processes with torchrun "
@@ -56,10 +78,23 @@ class Runner(base.Runner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)  # MMEngine uses it too
         if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
             return MMDistributedDataParallel(model, broadcast_buffers=False,
                                              find_unused_parameters=self.cfg.get('find_unused_parameters', False))
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile each transformer block in place; MMEngine compiles the whole step, anew whenever a schedule moves."""
+        options = self.cfg.get('compile')
+        blocks = [module for module in self.model.modules() if isinstance(module, Block)]
+        if options in (None, False) or not blocks:
+            return super()._maybe_compile(target)
+        # Blocks share their code, and each needs versions of its own where they differ in drop path.
+        torch._dynamo.config.cache_size_limit = COMPILED_VERSIONS
+        for block in blocks:
+            block.compile(**({} if options is True else options))
+        self.logger.info(f'{len(blocks)} transformer blocks are compiled: the first iterations are slow.')
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Multiply the learning rate by the global batch size over ``auto_scale_lr['base_batch_size']``."""
@@ -113,3 +148,7 @@ class Runner(base.Runner):
         else:
             with whole_file(Path(out_dir, filename)) as partial:
                 super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return not NOISE.match(record.getMessage())

@@ -39,7 +39,7 @@ def test_config_is_read_and_its_views_fit(path, folder):
     cfg.model.head.update(num_prototypes=16, hidden_dim=8, bottleneck_dim=8)
     algorithm = MODELS.build(cfg.model)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    views = Views.collate([dataset[0, i] for i in range(2)])
+    views = Views.collate([dataset[i] for i in range(2)])
     losses = algorithm(**algorithm.data_preprocessor(views, True))
     total, _ = algorithm.parse_losses(losses)
     total.backward()

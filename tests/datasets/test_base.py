@@ -30,7 +30,7 @@ def same(a: Views, b: Views) -> bool:
 
 
 def test_item_is_the_views_of_one_image(image_root):
-    views = ImageFolder(str(image_root), views=VIEWS)[(2, 5)]
+    views = ImageFolder(str(image_root), views=VIEWS)[(0, 2, 5)]
     assert list(views) == ['global', 'query'] and views.indices == 5 and views.skipped == []
     assert views['global'].images.shape == (2, 3, 32, 32) and views['global'].masks.shape == (2, 4, 4)
     assert views['query'].images.shape == (3, 3, 16, 16) and views['query'].masks is None
@@ -38,16 +38,16 @@ def test_item_is_the_views_of_one_image(image_root):
 
 def test_views_depend_on_seed_epoch_and_index_alone(image_root):
     dataset = ImageFolder(str(image_root), views=VIEWS)
-    first = dataset[(3, 5)]
-    dataset[(3, 4)], torch.rand(7), random.random()
-    assert same(first, dataset[(3, 5)]) and same(first, ImageFolder(str(image_root), views=VIEWS)[(3, 5)])
-    assert same(dataset[(0, 5)], dataset[5])
-    for other in (dataset[(4, 5)], dataset[(5, 3)], ImageFolder(str(image_root), views=VIEWS, seed=1)[(3, 5)]):
+    first = dataset[(0, 3, 5)]
+    dataset[(0, 3, 4)], torch.rand(7), random.random()
+    assert same(first, dataset[(0, 3, 5)]) and same(first, ImageFolder(str(image_root), views=VIEWS)[(0, 3, 5)])
+    assert same(dataset[(0, 0, 5)], dataset[5])
+    for other in (dataset[(0, 4, 5)], dataset[(0, 5, 3)], dataset[(1, 3, 5)]):
         assert not same(first, other)
 
 
 def test_number_of_workers_does_not_matter(image_root):
-    keys = [(1, index) for index in range(12)]
+    keys = [(0, 1, index) for index in range(12)]
     batches = [list(DataLoader(ImageFolder(str(image_root), views=VIEWS), 4, sampler=keys, num_workers=workers,
                                collate_fn=collate_views)) for workers in (0, 2)]
     assert len(batches[0]) == 3
@@ -97,10 +97,10 @@ def test_broken_file_gives_its_place_to_another_image(image_root):
     dataset = ImageFolder(str(image_root), views=VIEWS)
     broken = image_root / 'first/03.png'
     broken.write_bytes(broken.read_bytes()[:1000])
-    views = dataset[(0, 3)]
+    views = dataset[(0, 0, 3)]
     assert views.skipped == [str(broken)] and views.indices != 3
-    assert same(views, dataset[(0, 3)])
-    assert len({int(dataset[(epoch, 3)].indices) for epoch in range(20)}) > 5  # not always the same one
+    assert same(views, dataset[(0, 0, 3)])
+    assert len({int(dataset[(0, epoch, 3)].indices) for epoch in range(20)}) > 5  # not always the same one
     batch = collate_views([dataset[0], dataset[3], dataset[4]])
     assert batch.skipped == [str(broken)] and batch.indices.tolist()[::2] == [0, 4]
 

@@ -32,6 +32,6 @@ def test_tiny_imagenet_gives_views(real_data):
         path = dataset.get_data_info(index)['img_path']
         gray += Image.open(path).mode == 'L'
         if index % 500 == 0:
-            views = dataset[(0, index)]
+            views = dataset[(0, 0, index)]
             assert views['global'].images.shape == (2, 3, 64, 64) and not views.skipped
     assert np.isclose(gray / 1000, .017, atol=.01)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from mmengine.config import Config
-from toy import toy_config
+from toy import colour_folders, knn_config, toy_config
 
 from mmdssl.engine.config_check import check_config, check_options
 from mmdssl.errors import InputError
@@ -30,6 +30,7 @@ def test_the_toy_is_fine(tmp_path):
     ({'param_scheduler': [dict(type='CosineAnnealingLR', eta_mn=0.)]}, "'param_scheduler.0.eta_mn' .* mean 'eta_min'"),
     ({'custom_hooks': [dict(type='CollapseHook', intervall=3)]}, "did you mean 'interval'"),
     ({'log_processor.window_sise': 3}, "did you mean 'window_size'"),
+    ({'runner_type': 'Runer'}, "unknown runner_type 'Runer': did you mean 'Runner'"),
     ({'randomness.sed': 3}, "did you mean 'seed'"),
     ({'auto_scale_lr': dict(enabled=True)}, "did you mean 'enable'"),
     ({'model.type': 'ToyAlgoritm'}, "model has the unknown type 'ToyAlgoritm': did you mean 'ToyAlgorithm'"),
@@ -44,6 +45,18 @@ def test_the_toy_is_fine(tmp_path):
 def test_mistakes_are_named_with_a_remedy(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         check(toy_config(tmp_path), **change)
+
+
+@pytest.mark.parametrize('best, computed', [
+    ('knn3_top1', True), (['knn1_top1', 'knn5_top5'], True), ('auto', True), (None, True),
+    ('knn20_top1', False), ('knn3_top5', False), (['knn1_top1', 'knn5_top2'], False)])
+def test_the_best_checkpoint_is_chosen_by_something_computed(tmp_path, best, computed):
+    cfg = toy_config(tmp_path, **knn_config(colour_folders(tmp_path)), **{
+        'val_evaluator.k': (1, 3, 5), 'default_hooks.checkpoint': dict(type='CheckpointHook', save_best=best)})
+    if computed:
+        return check_config(cfg)
+    with pytest.raises(InputError, match=r"save_best is 'knn\d+_top\d', .*val_evaluator.k .* did you mean 'knn"):
+        check_config(cfg)
 
 
 @pytest.mark.parametrize('change', [

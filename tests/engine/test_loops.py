@@ -115,6 +115,21 @@ def test_features_come_in_the_order_of_the_dataset_without_damaged_files(train, 
     torch.testing.assert_close(features, alone / alone.norm(dim=1, keepdim=True))
 
 
+def test_damaged_files_are_reported_once(train, tmp_path):
+    runner = train(**knn_config(colour_folders(tmp_path / 'data')))
+    with open(f'{runner.log_dir}/{runner.timestamp}.log') as file:
+        bank, queries = [line for line in file if 'k-NN leaves out' in line]  # of three evaluations
+    assert "1 of the 13 images of" in bank and 'data/train' in bank and 'blue/damaged.png' in bank
+    assert 'data/val' in queries
+
+
+def test_only_damaged_files_are_an_input_error(train, tmp_path):
+    for file in colour_folders(tmp_path / 'data').glob('val/*/*.png'):
+        file.write_bytes(b'none')
+    with pytest.raises(InputError, match=r"none of the 13 images of '.*val' can be decoded \(blue/0.png, .* \.\.\.\)"):
+        train(**knn_config(tmp_path / 'data'))
+
+
 def test_images_that_two_processes_share_count_once(train, tmp_path, monkeypatch):
     runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{'train_cfg.val_interval': 9})
     alone = extract_features(runner.model.eval(), runner.val_dataloader)

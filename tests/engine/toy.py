@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 from itertools import count
@@ -26,7 +27,7 @@ RUNS = count()
 
 @DATASETS.register_module()
 class ToyDataset(Dataset):
-    """``dataset[(epoch, index)]``: a vector that depends on the key alone."""
+    """``dataset[(seed, epoch, index)]``: a vector that depends on epoch and index alone."""
     metainfo = {}
 
     def __init__(self, length: int = 24, bad: int | None = None):
@@ -36,7 +37,7 @@ class ToyDataset(Dataset):
         return self.length
 
     def __getitem__(self, key):
-        epoch, index = key
+        _, epoch, index = key
         vector = torch.randn(8, generator=torch.Generator().manual_seed(1000 * epoch + index))
         return vector * (float('nan') if index == self.bad and epoch > 0 else 1)
 
@@ -172,3 +173,6 @@ def train_as_rank(rank: int, world_size: int, port: int, folder: Path, runs: dic
             result.write_text(json.dumps(history(runner)))
         except InputError as error:
             result.write_text(str(error))
+    del runner
+    gc.collect()
+    torch.distributed.destroy_process_group()

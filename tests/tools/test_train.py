@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from mmdssl.engine.replay import replay
 
@@ -27,7 +30,7 @@ model = dict(
     head=dict(num_prototypes=8, hidden_dim=16, bottleneck_dim=8))
 train_dataloader = dict(
     batch_size=4, drop_last=True, sampler=dict(type='EpochSampler'), collate_fn=dict(type='mmdssl.collate_views'),
-    dataset=dict(type='ImageFolder', data_root='data/train', seed=3,
+    dataset=dict(type='ImageFolder', data_root='data/train',
                  views=dict(global_=dict(type='CropViews', size=16, scale=(0.25, 1.0), num=2))))
 val_dataloader = dict(batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/val', resize=16, size=16))
 val_cfg = dict(type='KNNLoop', bank=dict(
@@ -37,7 +40,9 @@ train_cfg = dict(type='TrainLoop', max_epochs=2, val_before_train=True)
 optim_wrapper = dict(type='OptimWrapper', constructor='OptimWrapperConstructor', clip_per_tensor=3.0,
                      optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04))
 auto_scale_lr = dict(enable=True, base_batch_size=256)
-default_hooks = dict(logger=dict(type='LoggerHook', interval=1))
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    checkpoint=dict(type='CheckpointHook', interval=1, save_best='knn3_top1', rule='greater'))
 custom_hooks = [dict(type='AlgorithmHook'), dict(type='ExportBackboneHook'), dict(type='RecordHook')]
 log_processor = dict(type='LogProcessor')
 randomness = dict(seed=0)
@@ -99,13 +104,25 @@ def test_train_then_resume(main, here, capsys):
     work_dir = here / 'work_dirs/tiny'
     assert {'backbone.safetensors', 'epoch_2.pth', 'last_checkpoint'} <= {file.name for file in work_dir.iterdir()}
     assert [record['epoch'] for record in records(work_dir)] == [0, 1, 2]
-    assert 'Epoch(train) [2][3/3]' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'Epoch(train) [2][3/3]' in out
+    for record in records(work_dir):
+        assert f'Epoch(val) [{record["epoch"]}]  knn3_top1: {record["metrics"]["knn3_top1"]:.1f}\n' in out
 
     os.remove(work_dir / 'epoch_2.pth')
     assert main(['tiny.py', '--resume', str(work_dir / 'epoch_1.pth'), '--amp', 'bf16']) == 0
     out = capsys.readouterr().out
     assert 'Epoch(train) [1]' not in out and 'Epoch(train) [2][3/3]' in out
     assert (work_dir / 'epoch_2.pth').exists()
+
+
+def test_the_console_has_what_happens_and_the_log_the_rest(main, here, capsys):
+    assert main(['tiny.py', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
+    out = capsys.readouterr().out
+    log, = (here / 'work_dirs/tiny').glob('*/*.log')
+    for text in 'System environment', 'optim_wrapper = dict(', 'Hooks will be', 'Exp name', '"FileClient"':
+        assert text in log.read_text() and text not in out
+    assert 'Learning rate' in out.splitlines()[0]
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -167,12 +184,35 @@ def test_dry_run_tells_all_and_leaves_nothing(main, here, capsys, monkeypatch):
     out = capsys.readouterr().out
     for name, value in {'training images': '12', 'k-NN: bank, queries': '12, 4', 'global batch': '8 images',
                         'learning rate': 'e-05', 'epochs x iterations': '2 x 3', 'speed': 'images per second',
-                        'peak memory': 'MiB', 'time to finish': 'hours', 'trained parameters': ' M'}.items():
+                        'peak memory': 'MiB', 'limited by': 'workers: 0', 'time to finish': 'hours',
+                        'trained parameters': ' M'}.items():
         assert any(name in line and value in line for line in out.splitlines()), name
 
 
+def test_compiled_blocks_train_alike(main, here, monkeypatch):
+    """PQCL with drop path, three iterations: the same losses, and a checkpoint that any other run can read."""
+    pqcl = CONFIG.replace("type='DINO'", "type='PQCL'").replace('img_size=16)', (
+        "img_size=16, position='sincos', mask_token=True, drop_path_rate=0.2)")).replace('depth=1', 'depth=3').replace(
+        'num=2)', "num=2), query=dict(type='CropViews', size=8, scale=(0.05, 0.25))")
+    monkeypatch.setattr(sys.modules[__name__], 'CONFIG', pqcl)
+    torch._dynamo.reset()
+    counters.clear()
+    losses, keys = {}, {}
+    for name, options in dict(plain=[], compiled=['compile.backend=aot_eager']).items():
+        assert main(['tiny.py', '--work-dir', name, '--cfg-options', 'train_cfg.max_epochs=1', 'model.masked=False',
+                     'optim_wrapper.optimizer.lr=0.1', *options]) == 0
+        checkpoint = torch.load(here / name / 'epoch_1.pth', weights_only=False)
+        losses[name] = checkpoint['message_hub']['log_scalars']['train/loss'].data[0]
+        keys[name] = list(checkpoint['state_dict'])
+        assert bool(counters['stats']['unique_graphs']) == (name == 'compiled')
+    assert len(losses['plain']) == 3 and len(set(losses['plain'])) == 3
+    assert losses['compiled'] == pytest.approx(losses['plain'], abs=1e-5)
+    assert keys['compiled'] == keys['plain']
+    assert not counters['graph_break']
+
+
 @pytest.mark.parametrize('kind', ['folder', 'list', 'coco'])
-def test_own_images_are_trained_on_without_knn(main, here, kind):
+def test_own_images_are_trained_on_without_knn(main, here, kind, capsys):
     images(here / 'mine/photos', 5)
     (here / 'mine/list.txt').write_text('\n'.join(f'photos/{i}.png' for i in range(5)))
     (here / 'mine/annotations').mkdir()
@@ -181,25 +221,30 @@ def test_own_images_are_trained_on_without_knn(main, here, kind):
     path = dict(folder='mine', list='mine/list.txt', coco=str(coco))[kind]
     assert main(['tiny.py', '--data', path, '--work-dir', kind, '--cfg-options', 'train_cfg.max_epochs=1']) == 0
     assert (here / kind / 'epoch_1.pth').exists() and not (here / kind / 'results.jsonl').exists()
+    assert capsys.readouterr().out.count('k-NN is off: give --knn FOLDER') == 1
     dumped = (here / kind / 'tiny.py').read_text()
-    assert 'seed=3' in dumped and "global_" in dumped and "data_root='data/train'" not in dumped
+    assert 'global_' in dumped and "data_root='data/train'" not in dumped
 
 
-def test_own_images_with_labels_elsewhere(main, here):
+def test_own_images_with_labels_elsewhere(main, here, capsys):
     images(here / 'mine', 5)
     (here / 'data').rename(here / 'labelled')
     assert main(['tiny.py', '--data', 'mine', '--knn', 'labelled', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
     assert [record['epoch'] for record in records(here / 'work_dirs/tiny')] == [0, 1]
+    assert 'k-NN is off' not in capsys.readouterr().out
 
 
 def test_two_processes_by_script(main, here):
     """k-NN of the same initial weights is the same, and log and learning rate know of both processes."""
     only_knn = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2']
     assert main(['tiny.py', '--work-dir', 'one', *only_knn]) == 0
+    environment = {**os.environ, 'PYTHON': sys.executable, 'PORT': str(free_port()), 'PYTHONPATH': str(ROOT),
+                   'CUDA_VISIBLE_DEVICES': ''}
+    environment.pop('OMP_NUM_THREADS', None)  # nor does the script have to be told
     run = subprocess.run(['bash', ROOT / 'tools/dist_train.sh', 'tiny.py', '2', '--work-dir', 'two', *only_knn],
-                         env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
-                              'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}, capture_output=True, text=True)
+                         env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
+    assert not re.search('NUM_THREADS|broadcast_buffers|destroy_process_group', run.stderr)
     one, two = (records(here / name) for name in ('one', 'two'))
     assert one[0]['metrics'] == two[0]['metrics'] and one[0]['checkpoint'] == two[0]['checkpoint']
     assert len(two) == 2

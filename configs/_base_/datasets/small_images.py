@@ -1,6 +1,6 @@
-# 64-pixel images in class folders, data/small/{train,val}/<class>/*: two global views, no local ones.
+# Small images in class folders, data/small/{train,val}/<class>/*: two global views of 32 px, no local ones, k-NN at 64 px.
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=2,
     persistent_workers=True,
     drop_last=True,
@@ -11,7 +11,7 @@ train_dataloader = dict(
         data_root='data/small/train',
         views=dict(
             global_=dict(
-                type='CropViews', size=64, scale=(0.25, 1.0),
+                type='CropViews', size=32, scale=(0.25, 1.0),
                 photometric=[dict(blur_prob=0.5, blur_radius=(0.1, 1.0)),
                              dict(blur_prob=0.1, blur_radius=(0.1, 1.0), solarize_prob=0.2)]),
         )))

@@ -13,6 +13,8 @@ from mmdssl.registry import HOOKS
 class SkippedImagesHook(Hook):
     """Names every image that could not be decoded once in the log, and stops a run in which there are too many.
 
+    A resumed run remembers those of before.
+
     Args:
         max_share: Share of the dataset's images that may be bad.
         interval: Iterations from one report to the next; the end of an epoch reports too.
@@ -23,6 +25,9 @@ class SkippedImagesHook(Hook):
         self.interval = interval
         self.paths: list[str] = []
         self._found: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self.paths = runner.message_hub.get_info('skipped_images', [])
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         self._found += getattr(data_batch, 'skipped', [])
@@ -35,6 +40,7 @@ class SkippedImagesHook(Hook):
         for path in sorted(found - set(self.paths)):
             self.paths.append(path)
             runner.logger.warning(f'{path} cannot be decoded, another image takes its place ({len(self.paths)} so far)')
+        runner.message_hub.update_info('skipped_images', self.paths)
         total = len(runner.train_dataloader.dataset)
         if len(self.paths) > self.max_share * total:
             some = ', '.join(self.paths[:10]) + (' ...' if len(self.paths) > 10 else '')

@@ -3,6 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from mmengine.logging import MessageHub
 
 from mmdssl.engine.hooks import SkippedImagesHook
 from mmdssl.errors import InputError
@@ -16,13 +17,14 @@ class Log(list):
 def run():
     """Function that shows the hook a batch with some skipped files, in a run of 100 images."""
     log = Log()
-    runner = SimpleNamespace(iter=0, logger=log,
+    runner = SimpleNamespace(iter=0, logger=log, message_hub=MessageHub('skipped'),
                              train_dataloader=SimpleNamespace(dataset=range(100), __len__=lambda: 10))
 
     def step(hook: SkippedImagesHook, *skipped: str) -> Log:
         hook.end_of_epoch = lambda *args: False
         hook.after_train_iter(runner, 0, data_batch=SimpleNamespace(skipped=list(skipped)))
         return log
+    step.runner = runner
     return step
 
 
@@ -40,3 +42,15 @@ def test_too_many_bad_files_stop_the_run(run):
     run(hook, 'a.jpg')
     with pytest.raises(InputError, match='3 of 100 images cannot be decoded.*a.jpg, b.jpg, c.jpg'):
         run(hook, 'c.jpg')
+
+
+def test_a_resumed_run_remembers(run):
+    run(SkippedImagesHook(max_share=0.02, interval=1), 'a.jpg', 'b.jpg')
+    checkpoint = run.runner.message_hub.state_dict()
+    run.runner.message_hub = MessageHub('resumed')
+    run.runner.message_hub.load_state_dict(checkpoint)
+    resumed = SkippedImagesHook(max_share=0.02, interval=1)
+    resumed.before_train(run.runner)
+    assert len(run(resumed, 'a.jpg')) == 2  # named once
+    with pytest.raises(InputError, match='3 of 100 images .*a.jpg, b.jpg, c.jpg'):
+        run(resumed, 'c.jpg')
