@@ -94,7 +94,7 @@ def test_imagenet_loads_as_class_folders_some_files_gray(world):
     assert modes == {'RGB', 'L'}
 
 
-def test_class_is_not_in_the_mean_color():
+def test_mean_color_is_a_hint_of_the_class_and_no_more():
     def mean_colors(number, start):
         return np.array([render(scenes.photo(np.random.default_rng(start + index), index % 10), 24, 24)[0].mean((0, 1))
                          for index in range(number)])
@@ -102,7 +102,7 @@ def test_class_is_not_in_the_mean_color():
     train, val = mean_colors(200, 0), mean_colors(100, 1000)
     centroids = train.reshape(20, 10, 3).mean(0)
     nearest = np.linalg.norm(val[:, None] - centroids, axis=-1).argmin(1)
-    assert (nearest == np.arange(100) % 10).mean() < .2
+    assert .15 < (nearest == np.arange(100) % 10).mean() < .5
 
 
 def test_class_is_shape_and_pattern_of_a_large_thing_in_the_middle():

@@ -46,10 +46,16 @@ def _pose(rng) -> np.ndarray:
 
 def _thing(rng, at: np.ndarray, size: float, shape: str | None = None, pattern: str | None = None,
            crowd: bool = False) -> Thing:
-    """A thing on the ground, of any class where none is named, in colours that do not depend on its class."""
+    """A thing on the ground, of any class where none is named.
+
+    As in nature the things of a class tend to be of a colour, but not all are.
+    """
     shape, pattern = shape or rng.choice(KINDS), pattern or rng.choice(list(PATTERNS))
     dark = _color(rng.random(), rng.uniform(.1, .9), rng.uniform(.1, .4))
-    light = _color(rng.random(), rng.uniform(.1, .8), rng.uniform(.8, 1))
+    hue = rng.random()
+    if (shape, pattern) in CLASSES:
+        hue = CLASSES.index((shape, pattern)) / len(CLASSES) + rng.normal(0, .06)
+    light = _color(hue, rng.uniform(.4, .9), rng.uniform(.8, 1))
     grain = rng.uniform(.85, 1.2) * (np.eye(3) if pattern == 'checkered' else _pose(rng))
     return _grounded(Thing(
         shape, pattern, colors=rng.permutation([dark, light]), rotation=_pose(rng),
@@ -82,8 +88,10 @@ def _camera(target: np.ndarray, azimuth: float, elevation: float, distance: floa
     return Camera(target + distance * backward, _rotation(2, roll) @ level, focal)
 
 
-def _scene(rng, things: list[Thing], camera: Camera) -> Scene:
+def _scene(rng, things: list[Thing], camera: Camera, usual_ground: str | None = None) -> Scene:
     grounds = rng.choice(list(GROUNDS), 2)
+    if usual_ground and rng.random() < .6:
+        grounds[:] = usual_ground
     if rng.random() < .4:
         grounds = grounds[[0, 0]]
     ground_colors = []
@@ -103,7 +111,7 @@ def _scene(rng, things: list[Thing], camera: Camera) -> Scene:
 
 
 def photo(rng: np.random.Generator, label: int) -> Scene:
-    """One thing of a class in the middle, large; smaller things of any class around and behind it."""
+    """One thing of a class in the middle, large, often on its usual ground; smaller things of any class around it."""
     shape, pattern = CLASSES[label]
     main = _thing(rng, np.zeros(2), 1, shape, pattern)
     azimuth, elevation, focal = rng.uniform(0, _TURN), rng.uniform(.15, 1.1), rng.uniform(.9, 2)
@@ -115,7 +123,8 @@ def photo(rng: np.random.Generator, label: int) -> Scene:
             things.append(_thing(rng, at, size))
     target = main.position + rng.uniform(-.3, .3, 3)
     camera = _camera(target, azimuth, elevation, 2 * focal / rng.uniform(.6, 1), focal, rng.normal(0, .12))
-    return _scene(rng, things + _clutter(rng, things, rng.integers(0, 5), 2.5, .3), camera)
+    clutter = _clutter(rng, things, rng.integers(0, 5), 2.5, .3)
+    return _scene(rng, things + clutter, camera, list(GROUNDS)[label % len(GROUNDS)])
 
 
 def gathering(rng: np.random.Generator, count: int, crowd: bool) -> Scene:

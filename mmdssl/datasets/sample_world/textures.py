@@ -1,7 +1,7 @@
 """Procedural textures of the sample world: solid patterns of objects and the grounds they stand on.
 
 Every texture is a function of coordinates, ``(3, n)`` in an object or ``(2, n)`` on the ground, that returns a blend
-between two colours, 0 to 1; the colours are chosen elsewhere, so that a pattern says nothing about colour.
+between two colours, 0 to 1; the colours are chosen elsewhere.
 """
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from .textures import GROUNDS
 
 SCENE_SIZE, CLIP_SIZE = (192, 144), (192, 112)
 SEGMENTS = ('sky', *GROUNDS, *scenes.KINDS)
-_VERSION = 1
+_VERSION = 2
 _SPLITS = dict(train='training', val='validation')
 
 
