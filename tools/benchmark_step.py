@@ -58,7 +58,7 @@ def main() -> None:
 
 def noise(recipes: dict, batch_size: int) -> Views:
     """Views of noise, with the sizes, boxes and masks that the config's recipes give."""
-    crops = {name: TRANSFORMS.build(recipe) for name, recipe in recipes.items() if recipe}
+    crops = {name.rstrip('_'): TRANSFORMS.build(recipe) for name, recipe in recipes.items() if recipe}
     samples = []
     for index in range(batch_size):
         image = Image.effect_noise((320, 256), 64).convert('RGB')
