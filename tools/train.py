@@ -56,7 +56,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         default='pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none',
                         help='what started the processes; torchrun is recognised by itself')
     parser.add_argument('--dry-run', action='store_true',
-                        help='build everything, run one step, print what to expect and leave nothing behind')
+                        help='build everything, run two steps, print what to expect and leave nothing behind')
     return parser.parse_args(argv)
 
 

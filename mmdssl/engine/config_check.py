@@ -16,6 +16,8 @@ from mmengine.registry import Registry
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmdssl.datasets.base import ImageDataset
+from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.errors import InputError
 from mmdssl.evaluation.knn import KNNMetric
 from mmdssl.registry import METRICS, RUNNERS
@@ -70,6 +72,7 @@ def check_config(cfg: Config) -> None:
             _check_type(node, path, scope)
             _check_keys(node, path, scope)
     _check_schedules(cfg)
+    _check_sampler(cfg, scope)
     _check_save_best(cfg, scope)
     for part in ('train_dataloader', 'val_dataloader', 'val_cfg'):
         for path, node in _walk(cfg.get(part) or {}, (part, )):
@@ -157,6 +160,14 @@ def _check_runner(name) -> None:
     if isinstance(name, str) and RUNNERS.get(name) is None:
         raise InputError(f"the config has the unknown runner_type '{name}'"
                          + _meant(name, {*RUNNERS.module_dict, *RUNNERS.root.module_dict}))
+
+
+def _check_sampler(cfg: Config, scope: str) -> None:
+    """Views depend on the epoch, which only our sampler tells the dataset; any other repeats those of the first."""
+    loader = cfg.get('train_dataloader') or {}
+    dataset, sampler = (_find((loader.get(key) or {}).get('type'), scope) for key in ('dataset', 'sampler'))
+    if any(inspect.isclass(found) and issubclass(found, ImageDataset) for found in dataset) and EpochSampler not in sampler:
+        raise InputError("train_dataloader.sampler would give every epoch the same views: make it dict(type='EpochSampler')")
 
 
 def _check_schedules(cfg: Config) -> None:

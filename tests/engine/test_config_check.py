@@ -39,6 +39,8 @@ def test_the_toy_is_fine(tmp_path):
     ({'model': {'class': 3}}, "'model.class' is a keyword of Python's, .* call it 'class_'"),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='no/such', views={})},
      "train_dataloader.dataset.data_root 'no/such' does not exist: .* --data PATH"),
+    ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='.', views={}),
+      'train_dataloader.sampler': dict(_delete_=True, type='DefaultSampler')}, "same views: make it .*EpochSampler"),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageList', ann_file='no.txt', views={})},
      "train_dataloader.dataset.ann_file 'no.txt' does not exist"),
 ])

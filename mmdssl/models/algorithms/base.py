@@ -76,8 +76,8 @@ class Algorithm(BaseModel, metaclass=ABCMeta):
         patch_size = getattr(self.backbone, 'patch_size', 1)
         for name, group in views.items():
             if group.images.shape[-1] % patch_size:
-                raise InputError(f'{name} views of {group.images.shape[-1]} px are not whole patches of {patch_size} px: change their '
-                                 'size in train_dataloader.dataset.views')
+                raise InputError(f'{name} views of {group.images.shape[-1]} px are not whole patches of {patch_size} px: change '
+                                 'their size in train_dataloader.dataset.views')
 
     def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         total = sum(value for name, value in losses.items() if 'loss' in name)

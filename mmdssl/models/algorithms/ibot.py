@@ -77,8 +77,8 @@ class IBOT(DINO):
             return {}
         crops, grid = views['global'], self.backbone.grid_of(views['global'].images)
         if crops.masks is None:
-            raise InputError('this method predicts masked patches, but the global views come without masks: add mask=dict(...) to '
-                             'train_dataloader.dataset.views.global_, or set model.masked=False')
+            raise InputError('this method predicts masked patches, but the global views come without masks: add '
+                             'mask=dict(...) to train_dataloader.dataset.views.global_, or set model.masked=False')
         if crops.masks.shape[-2:] != grid:
             raise InputError(f"masks of {tuple(crops.masks.shape[-2:])} patches do not fit the backbone's {grid}: the mask's "
                              "patch_size must be the backbone's")
