@@ -9,10 +9,13 @@ import torch
 from mmengine.model import BaseModule
 from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmdssl.errors import InputError
 from mmdssl.models.layers.attention import QUERY_KEYS, QueryBlock
-from mmdssl.models.layers.position import resize_table, sincos2d, stretched_grid
+from mmdssl.models.layers.feature_pyramid import FeaturePyramid
+from mmdssl.models.layers.position import relative_bias, relative_table, resize_table, sincos2d, stretched_grid
+from mmdssl.models.layers.windows import Windows
 from mmdssl.registry import MODELS
 
 ARCHITECTURES = {
@@ -22,12 +25,14 @@ ARCHITECTURES = {
     'large': dict(embed_dim=1024, depth=24, num_heads=16),
 }
 
+POSITIONS = ('learnable', 'sincos', 'none')
+
 
 class Tokens(NamedTuple):
     """Output of :meth:`VisionTransformer.forward_tokens`, after the final norm.
 
     Attributes:
-        cls: Class token, ``(B, D)``.
+        cls: Class token, or the mean of the patches of a backbone without one, ``(B, D)``.
         patches: Patch tokens, row-major, ``(B, N, D)``.
         queries: Query tokens, ``(B, Q, D)``; Q is 0 where there were none.
     """
@@ -44,24 +49,38 @@ class VisionTransformer(BaseModule):
         arch: ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or ``dict(embed_dim=..., depth=..., num_heads=...)``.
         patch_size: Side of a patch in pixels.
         img_size: Side in pixels of the images whose patch grid is the frame of the positions.
-        position: ``'learnable'``, a table of the frame's size with a slot for CLS; or ``'sincos'``, fixed, evaluated at real
-            coordinates, zero for CLS.
+        position: ``'learnable'``, a table of the frame's size with a slot for CLS; ``'sincos'``, fixed, evaluated at real
+            coordinates, zero for CLS; or ``'none'``.
         position_rule: How a learnable table is resized for other inputs, see
             :func:`mmdssl.models.layers.position.resize_table`.
+        relative_position: Each block adds a learnable bias to its attention by the distance of two patches (BEiT).
+        class_token: Own a class token. Without one (SelfPatch), the mean of the patches takes its place in the outputs.
+        num_registers: Learnable tokens without position between CLS and the patches (DINOv2).
         mask_token: Own a learnable token that replaces masked patches and starts positional queries.
         query_keys: What queries read, see :class:`mmdssl.models.layers.attention.QueryAttention`.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
         mlp_ratio: Width of the MLPs over ``embed_dim``.
         layer_scale: Initial value of LayerScale; None for none.
+        final_norm: Own a layer norm after the last block.
         out_indices: Blocks whose patch tokens :meth:`forward` returns; negative ones count from the end.
         out_norm: Apply the final norm to those maps.
-        init_cfg: MMEngine's.
+        pyramid: Rescale the maps, four or one, to strides 4, 8, 16 and 32
+            (:class:`mmdssl.models.layers.feature_pyramid.FeaturePyramid`).
+        window_size: In :meth:`forward`, blocks other than ``global_blocks`` attend within windows of so many patches; None for
+            global attention everywhere.
+        global_blocks: Blocks with global attention all the same; negative ones count from the end.
+        checkpointing: In :meth:`forward`, keep only the inputs of the blocks and compute the rest again in the backward pass.
+        frozen: Train nothing but the pyramid; stay in eval mode.
+        init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
     """
 
     def __init__(self, arch: str | dict = 'small', patch_size: int = 16, img_size: int = 224, position: str = 'learnable',
-                 position_rule: str = 'size', mask_token: bool = False, query_keys: str = 'image',
-                 drop_path_rate: float = 0., mlp_ratio: float = 4., layer_scale: float | None = None,
-                 out_indices: Sequence[int] = (-1, ), out_norm: bool = True, init_cfg: dict | None = None):
+                 position_rule: str = 'size', relative_position: bool = False, class_token: bool = True,
+                 num_registers: int = 0, mask_token: bool = False, query_keys: str = 'image', drop_path_rate: float = 0.,
+                 mlp_ratio: float = 4., layer_scale: float | None = None, final_norm: bool = True,
+                 out_indices: Sequence[int] = (-1, ), out_norm: bool = True, pyramid: bool = False,
+                 window_size: int | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
+                 frozen: bool = False, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if isinstance(arch, str):
             if arch not in ARCHITECTURES:
@@ -71,63 +90,99 @@ class VisionTransformer(BaseModule):
             raise InputError(f'arch has the keys {", ".join(arch)}: it needs embed_dim, depth and num_heads, and reads no other')
         if img_size % patch_size:
             raise InputError(f'img_size {img_size} is not a multiple of patch_size {patch_size}: change one of them')
-        if position not in ('learnable', 'sincos'):
-            raise InputError(f"position is 'learnable' or 'sincos', got {position!r}")
+        if position not in POSITIONS:
+            raise InputError(f'position is one of {", ".join(POSITIONS)}, got {position!r}')
         if query_keys not in QUERY_KEYS:
             raise InputError(f'query_keys is one of {", ".join(QUERY_KEYS)}, got {query_keys!r}')
+        if relative_position and (window_size or not class_token or num_registers):
+            raise InputError('relative_position needs a class token, and neither registers nor window_size: change one of them')
         dim, depth, num_heads = arch['embed_dim'], arch['depth'], arch['num_heads']
         if dim % num_heads:
             raise InputError(f'embed_dim {dim} cannot be cut into {num_heads} heads: change one of them')
+        wrong = [i for i in (*out_indices, *global_blocks) if not -depth <= i < depth]
+        if wrong:
+            raise InputError(f'block {wrong[0]} of out_indices or global_blocks is not among the {depth} blocks: they count from 0')
+        if pyramid and len(out_indices) not in (1, 4):
+            raise InputError(f'a pyramid is made of 4 maps or of 1, out_indices has {len(out_indices)}')
         self.embed_dim = dim
+        self.num_heads = num_heads
         self.patch_size = patch_size
         self.frame = (img_size // patch_size, ) * 2
+        self.position = position
         self.position_rule = position_rule
+        self.num_prefix = int(class_token) + num_registers
         self.query_keys = query_keys
         self.out_indices = sorted(i % depth for i in out_indices)
         self.out_norm = out_norm
+        self.window_size = window_size
+        self.global_blocks = {i % depth for i in global_blocks}
+        self.checkpointing = checkpointing
+        self.frozen = frozen
 
         self.patch_embed = PatchEmbed(img_size, patch_size, 3, dim, strict_img_size=False, dynamic_img_pad=True)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        num_positions = 1 + self.frame[0] * self.frame[1]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if class_token else None
+        self.reg_token = nn.Parameter(torch.zeros(1, num_registers, dim)) if num_registers else None
+        num_positions = int(class_token) + self.frame[0] * self.frame[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, dim)) if position == 'learnable' else None
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim)) if mask_token else None
         self.blocks = nn.ModuleList(
             QueryBlock(dim, num_heads, mlp_ratio, qkv_bias=True, init_values=layer_scale, drop_path=rate,
                        norm_layer=partial(nn.LayerNorm, eps=1e-6))
             for rate in torch.linspace(0, drop_path_rate, depth).tolist())
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        if relative_position:
+            for block in self.blocks:
+                block.attn.relative_position_bias_table = nn.Parameter(relative_table(self.frame, num_heads))
+        self.norm = nn.LayerNorm(dim, eps=1e-6) if final_norm else nn.Identity()
         self._initialise()
+        self._freeze()
+        self.pyramid = FeaturePyramid(dim, patch_size) if pyramid else None
 
     def _initialise(self) -> None:
         """DINO's initialisation; the patch projection keeps the framework's, the mask token its zeros."""
-        trunc_normal_(self.cls_token, std=.02)
-        if self.pos_embed is not None:
-            trunc_normal_(self.pos_embed, std=.02)
+        for parameter in (self.cls_token, self.reg_token, self.pos_embed):
+            if parameter is not None:
+                trunc_normal_(parameter, std=.02)
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=.02)
                 nn.init.zeros_(module.bias)
 
+    def _freeze(self) -> None:
+        """What :meth:`forward` does not use is not trained: a distributed run waits for the gradient of everything else."""
+        unused = [self.blocks[self.out_indices[-1] + 1:], *([] if self.out_norm else [self.norm])]
+        for module in [self] if self.frozen else unused:
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> VisionTransformer:
+        super().train(mode and not self.frozen)
+        if self.pyramid is not None:
+            self.pyramid.train(mode)
+        return self
+
     def grid_of(self, images: Tensor) -> tuple[int, int]:
         """Patches ``(h, w)`` of images ``(..., H, W)``; a side that is no multiple of the patch is padded with zeros."""
         return tuple(-(-side // self.patch_size) for side in images.shape[-2:])
 
-    def positions(self, grid: tuple[int, int], coordinates: Tensor | None = None) -> tuple[Tensor | float, Tensor]:
-        """Position embeddings of CLS and of the patches of a grid, the latter ``(1, N, D)``.
+    def positions(self, grid: tuple[int, int], coordinates: Tensor | None = None) -> tuple[Tensor | float, Tensor | float]:
+        """Position embeddings of CLS and of the patches of a grid, the latter ``(1, N, D)``; 0 where there are none.
 
         Args:
             grid: Patches ``(h, w)``.
             coordinates: ``(N, 2)`` to use instead of the grid stretched over the frame; sin-cos positions only.
         """
         if self.pos_embed is not None:
-            table = resize_table(self.pos_embed[:, 1:], grid, self.position_rule)
-            return self.pos_embed[:, :1], table.to(self.pos_embed.dtype)
+            num_class = int(self.cls_token is not None)
+            table = resize_table(self.pos_embed[:, num_class:], grid, self.position_rule)
+            return self.pos_embed[:, :num_class], table.to(self.pos_embed.dtype)
+        if self.position == 'none':
+            return 0., 0.
+        weight = self.patch_embed.proj.weight
         if coordinates is None:
-            coordinates = stretched_grid(grid, self.frame, self.cls_token.device)
-        return 0., sincos2d(*coordinates.unbind(-1), self.embed_dim)[None].to(self.cls_token.dtype)
+            coordinates = stretched_grid(grid, self.frame, weight.device)
+        return 0., sincos2d(*coordinates.unbind(-1), self.embed_dim)[None].to(weight.dtype)
 
     def embed(self, images: Tensor, mask: Tensor | None = None, coordinates: Tensor | None = None) -> Tensor:
-        """Images ``(B, 3, H, W)`` to the sequence ``(B, 1+N, D)`` with positions, masked patches replaced."""
+        """Images ``(B, 3, H, W)`` to the sequence of CLS, registers and patches with positions, masked patches replaced."""
         cls_position, patch_positions = self.positions(self.grid_of(images), coordinates)
         patches = self.patch_embed(images)
         if mask is not None:
@@ -135,8 +190,15 @@ class VisionTransformer(BaseModule):
                 raise InputError(f'masks of shape {tuple(mask.shape)} do not fit patches {tuple(patches.shape[:2])}: the '
                                  "mask's patch_size must be the backbone's")
             patches = torch.where(mask[..., None], self._mask_token(), patches)
-        cls = (self.cls_token + cls_position).expand(len(images), -1, -1)
-        return torch.cat([cls, patches + patch_positions], dim=1)
+        prefix = [] if self.cls_token is None else [self.cls_token + cls_position]
+        if self.reg_token is not None:
+            prefix.append(self.reg_token)
+        return torch.cat([*(token.expand(len(images), -1, -1) for token in prefix), patches + patch_positions], dim=1)
+
+    def _biases(self, grid: tuple[int, int]) -> list[Tensor | None]:
+        """What each block adds to its attention."""
+        tables = (getattr(block.attn, 'relative_position_bias_table', None) for block in self.blocks)
+        return [None if table is None else relative_bias(table, grid, self.frame) for table in tables]
 
     def _mask_token(self) -> Tensor:
         if self.mask_token is None:
@@ -152,7 +214,7 @@ class VisionTransformer(BaseModule):
 
     def embed_query_positions(self, coordinates: Tensor) -> Tensor:
         """PQCL's queries: coordinates ``(B, Q, 2)`` in the frame of each image to tokens ``m + w``, ``(B, Q, D)``."""
-        if self.pos_embed is not None:
+        if self.position != 'sincos':
             raise InputError("positional queries need backbone.position='sincos', which is defined between the patches")
         return self._mask_token() + sincos2d(*coordinates.unbind(-1), self.embed_dim)
 
@@ -167,36 +229,45 @@ class VisionTransformer(BaseModule):
             coordinates: ``(N, 2)`` positions of the patches, see :meth:`positions`.
         """
         x = self.embed(images, mask, coordinates)
-        num_queries = 0
+        num_image, num_queries = x.shape[1], 0
+        biases = self._biases(self.grid_of(images))
         if queries is not None:
+            if biases[0] is not None:
+                raise InputError('queries need positions of their own, and relative_position has none: set it to False')
             num_queries = queries.shape[1]
             x = torch.cat([x, queries], dim=1)
-        for block in self.blocks:
-            x = block(x, num_queries, self.query_keys)
+        for block, bias in zip(self.blocks, biases):
+            x = block(x, num_queries, self.query_keys, bias)
         x = self.norm(x)
-        num_image = x.shape[1] - num_queries
-        return Tokens(x[:, 0], x[:, 1:num_image], x[:, num_image:])
+        patches = x[:, self.num_prefix:num_image]
+        return Tokens(patches.mean(1) if self.cls_token is None else x[:, 0], patches, x[:, num_image:])
 
     def features(self, images: Tensor) -> Tensor:
-        """One vector per image, the class token after the final norm, ``(B, D)``."""
+        """One vector per image, ``Tokens.cls``, ``(B, D)``."""
         return self.forward_tokens(images).cls
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps ``(B, D, h, w)`` of the blocks of ``out_indices``, stride ``patch_size``."""
+        """Feature maps ``(B, D, h, w)`` of the blocks of ``out_indices``: stride ``patch_size``, or those of the pyramid."""
         grid, maps = self.grid_of(images), []
+        windows = Windows(grid, self.window_size, images.device) if self.window_size else None
         x = self.embed(images)
-        for i, block in enumerate(self.blocks):
-            x = block(x)
+        for i, (block, bias) in enumerate(zip(self.blocks[:self.out_indices[-1] + 1], self._biases(grid))):
+            local = None if i in self.global_blocks else windows
+            run = partial(block, bias=bias, windows=local)
+            x = checkpoint(run, x, use_reentrant=False) if self.checkpointing and x.requires_grad else run(x)
             if i in self.out_indices:
-                patches = (self.norm(x) if self.out_norm else x)[:, 1:]
+                patches = (self.norm(x) if self.out_norm else x)[:, self.num_prefix:]
                 maps.append(patches.transpose(1, 2).unflatten(2, grid))
-        return tuple(maps)
+        return tuple(maps) if self.pyramid is None else self.pyramid(maps)
 
     @torch.no_grad()
     def attention_maps(self, images: Tensor) -> Tensor:
         """Attention of CLS to the patches in the last block, one map per head, ``(B, heads, h, w)``."""
-        x = self.embed(images)
-        for block in self.blocks[:-1]:
-            x = block(x)
+        if self.cls_token is None:
+            raise InputError('attention maps are those of the class token, and this backbone has none (class_token=False)')
+        grid = self.grid_of(images)
+        x, biases = self.embed(images), self._biases(grid)
+        for block, bias in zip(self.blocks[:-1], biases):
+            x = block(x, bias=bias)
         last = self.blocks[-1]
-        return last.attn.class_attention(last.norm1(x)).unflatten(2, self.grid_of(images))
+        return last.attn.class_attention(last.norm1(x), biases[-1])[..., self.num_prefix:].unflatten(2, grid)

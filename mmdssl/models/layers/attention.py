@@ -7,6 +7,8 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from mmdssl.models.layers.windows import Windows
+
 QUERY_KEYS = ('image', 'patches', 'image+queries', 'bidirectional')
 
 
@@ -17,7 +19,7 @@ class QueryAttention(Attention):
     that somebody reads; one attention call then gives Eq. 4 and Eq. 5 of ADCLR (Eq. 6 of PQCL) together.
     """
 
-    def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image') -> Tensor:
+    def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image', readable: Tensor | None = None) -> Tensor:
         """Attend.
 
         Args:
@@ -26,6 +28,7 @@ class QueryAttention(Attention):
             query_keys: What a query reads: ``'image'``, CLS and patches (both papers); ``'patches'``, without CLS (ADCLR's
                 pseudo-code); ``'image+queries'``, queries too (PQCL's release); ``'bidirectional'``, everybody reads everybody
                 (the ablation of ADCLR's Theorem 1).
+            readable: Without queries, who reads whom (bool) or what is added to the logits, broadcast to ``(B, heads, L, L)``.
 
         Returns:
             ``(B, L, D)``.
@@ -41,22 +44,24 @@ class QueryAttention(Attention):
             q = F.linear(x, weight[:dim], q_bias)
             k, v = F.linear(x[:, :num_keys], weight[dim:], kv_bias).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
-        readable = None
         if num_queries and query_keys in ('patches', 'image+queries'):
             readable = torch.ones(length, num_keys, dtype=torch.bool, device=x.device)
             if query_keys == 'patches':
                 readable[num_image:, 0] = False
             else:
                 readable[:num_image, num_image:] = False
+        if readable is not None and readable.is_floating_point():
+            readable = readable.to(q.dtype)
         dropout = self.attn_drop.p if self.training else 0.
         x = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, readable, dropout)
         return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
 
-    def class_attention(self, x: Tensor) -> Tensor:
-        """Attention of CLS to the patches, ``(B, heads, N)``, for pictures: ``x`` is ``(B, 1+N, D)``."""
+    def class_attention(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Attention of CLS, the first token, to all, ``(B, heads, L)``, for pictures; ``bias`` ``(heads, L, L)`` is added."""
         q, k, _ = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.q_norm(q), self.k_norm(k)
-        return (q[:, :, :1] @ k.transpose(-2, -1) * self.scale).softmax(dim=-1)[:, :, 0, 1:]
+        q, k = self.q_norm(q[:, :, :1]), self.k_norm(k)
+        logits = q @ k.transpose(-2, -1) * self.scale
+        return (logits if bias is None else logits + bias[:, :1]).softmax(dim=-1)[:, :, 0]
 
 
 class QueryBlock(Block):
@@ -68,6 +73,21 @@ class QueryBlock(Block):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, attn_layer=QueryAttention, **kwargs)
 
-    def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image') -> Tensor:
-        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), num_queries, query_keys)))
+    def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image', bias: Tensor | None = None,
+                windows: Windows | None = None) -> Tensor:
+        """
+        Args:
+            x: ``(B, L, D)``.
+            num_queries: As in :meth:`QueryAttention.forward`.
+            query_keys: The same.
+            bias: Added to the attention logits, ``(heads, L, L)``; not with queries.
+            windows: Attend within windows; not with queries or a bias.
+        """
+        if windows is None:
+            attended = self.attn(self.norm1(x), num_queries, query_keys, bias)
+        else:
+            num_prefix = x.shape[1] - windows.grid[0] * windows.grid[1]
+            attended = self.attn(windows.split(self.norm1(x), num_prefix), readable=windows.readable(len(x), num_prefix))
+            attended = windows.merge(attended, num_prefix)
+        x = x + self.drop_path1(self.ls1(attended))
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))

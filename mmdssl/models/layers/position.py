@@ -5,8 +5,11 @@ and has the coordinate ``(x, y) = (j, i)`` of its corner.
 """
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
+from timm.layers import gen_relative_position_index
 from torch import Tensor
 
 from mmdssl.errors import InputError
@@ -105,3 +108,33 @@ def resize_table(table: Tensor, grid: tuple[int, int], rule: str = 'size') -> Te
     else:
         raise InputError(f"position_rule is 'size', 'dino' or 'antialias', got {rule!r}")
     return maps.flatten(2).transpose(1, 2)
+
+
+def relative_table(frame: tuple[int, int], num_heads: int) -> Tensor:
+    """A table of zeros for :func:`relative_bias`."""
+    return torch.zeros((2 * frame[0] - 1) * (2 * frame[1] - 1) + 3, num_heads)
+
+
+def relative_bias(table: Tensor, grid: tuple[int, int], frame: tuple[int, int]) -> Tensor:
+    """BEiT's bias of the attention between the tokens of a grid, by their distance.
+
+    Args:
+        table: ``((2 G_h - 1) (2 G_w - 1) + 3, heads)`` for the frame ``(G_h, G_w)``; the last three rows are from CLS to a patch,
+            from a patch to CLS and from CLS to itself.
+        grid: Patches ``(h, w)``; where it differs from the frame, distances are resized bicubically in fp32.
+        frame: The grid that the table was made for.
+
+    Returns:
+        ``(heads, 1 + h*w, 1 + h*w)``, queries by keys.
+    """
+    distances, of_class = table[:-3], table[-3:]
+    if grid != frame:
+        maps = distances.float().T.unflatten(1, [2 * side - 1 for side in frame])
+        maps = F.interpolate(maps[None], size=[2 * side - 1 for side in grid], mode='bicubic')[0]
+        distances = maps.flatten(1).T.to(table.dtype)
+    return torch.cat([distances, of_class])[_relative_index(grid, table.device)].permute(2, 0, 1)
+
+
+@lru_cache(maxsize=4)
+def _relative_index(grid: tuple[int, int], device: torch.device) -> Tensor:
+    return gen_relative_position_index(grid, class_token=True).to(device)

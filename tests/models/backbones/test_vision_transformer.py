@@ -194,7 +194,11 @@ def test_model_of_another_precision_takes_images_of_any_size(position, dtype):
 @pytest.mark.parametrize('settings, message', [
     (dict(arch='huge'), "unknown arch 'huge': use one of tiny, small, base, large"),
     (dict(img_size=30), 'img_size 30 is not a multiple of patch_size 8'),
-    (dict(position='rotary'), "position is 'learnable' or 'sincos', got 'rotary'"),
+    (dict(position='rotary'), "position is one of learnable, sincos, none, got 'rotary'"),
+    (dict(relative_position=True, window_size=2), 'relative_position needs a class token, and neither registers nor window_size'),
+    (dict(out_indices=(0, 3)), 'block 3 of out_indices or global_blocks is not among the 3 blocks'),
+    (dict(out_indices=(0, 1), pyramid=True), 'a pyramid is made of 4 maps or of 1, out_indices has 2'),
+    (dict(patch_size=14, img_size=28, pyramid=True), 'cannot be made of patches of 14 pixels'),
     (dict(query_keys='all'), "query_keys is one of image, patches, image.queries, bidirectional, got 'all'"),
     (dict(arch=dict(embed_dim=16, depth=1, num_heads=2, mlp_ratio=2)), 'embed_dim, depth and num_heads, and reads no other'),
     (dict(arch=dict(embed_dim=30, depth=1, num_heads=4)), 'embed_dim 30 cannot be cut into 4 heads'),
@@ -215,3 +219,119 @@ def test_queries_and_masks_that_do_not_fit_are_refused():
         make_vit().forward_tokens(torch.zeros(1, 3, 32, 32), torch.ones(1, 16, dtype=torch.bool))
     with pytest.raises(InputError, match=r'masks of shape \(1, 9\) do not fit patches \(1, 16\)'):
         make_vit(mask_token=True).forward_tokens(torch.zeros(1, 3, 32, 32), torch.ones(1, 9, dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_registers_equal_timms():
+    ours = make_vit(num_registers=3, position_rule='antialias', out_indices=(0, -1))
+    timms = timm.models.VisionTransformer(img_size=32, patch_size=8, **SIZES, reg_tokens=3, num_classes=0, no_embed_class=True,
+                                          dynamic_img_size=True).eval()
+    state = ours.state_dict()
+    state['cls_token'] = state['cls_token'] + state['pos_embed'][:, :1]  # theirs has positions for patches only
+    timms.load_state_dict({**state, 'pos_embed': state['pos_embed'][:, 1:]})
+    images = torch.randn(2, 3, 40, 32)
+    expected = timms.forward_features(images)
+    tokens = ours.forward_tokens(images)
+    torch.testing.assert_close(tokens.cls, expected[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tokens.patches, expected[:, 4:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours(images)[1].flatten(2).transpose(1, 2), tokens.patches)
+    assert ours.attention_maps(images).shape == (2, 4, 5, 4)
+    queries = queries_for(ours, 5)
+    with_queries = ours.forward_tokens(images, queries=queries)
+    assert with_queries.queries.shape == queries.shape
+    torch.testing.assert_close(with_queries.patches, tokens.patches, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_relative_positions_equal_timms_beit():
+    ours = make_vit(position='none', relative_position=True, layer_scale=0.1)
+    timms = timm.models.Beit(img_size=32, patch_size=8, **SIZES, init_values=0.1, num_classes=0, use_abs_pos_emb=False,
+                             use_rel_pos_bias=True).eval()
+    state = {name.replace('ls1.gamma', 'gamma_1').replace('ls2.gamma', 'gamma_2').replace('norm.', 'fc_norm.')
+             if name.startswith('norm.') or '.ls' in name else name: value for name, value in ours.state_dict().items()}
+    for i in range(SIZES['depth']):
+        bias = state.pop(f'blocks.{i}.attn.qkv.bias')
+        ours.blocks[i].attn.qkv.bias[32:64] = 0  # BEiT's keys have none
+        state[f'blocks.{i}.attn.q_bias'], state[f'blocks.{i}.attn.v_bias'] = bias[:32], bias[64:]
+    timms.load_state_dict(state)
+    images = torch.randn(2, 3, 32, 32)
+    expected = ours.norm(timms.forward_features(images))
+    tokens = ours.forward_tokens(images)
+    torch.testing.assert_close(tokens.cls, expected[:, 0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(tokens.patches, expected[:, 1:], rtol=1e-4, atol=1e-5)
+    assert ours(torch.randn(1, 3, 40, 24))[0].shape == (1, 32, 5, 3), 'another grid resizes the table'
+    with pytest.raises(InputError, match='queries need positions of their own'):
+        ours.forward_tokens(images, queries=queries_for(ours, 2))
+
+
+@torch.no_grad()
+def test_without_a_class_token_there_are_only_patches():
+    vit = make_vit(class_token=False, final_norm=False)
+    assert vit.pos_embed.shape == (1, 16, 32)
+    images = torch.randn(2, 3, 32, 24)
+    tokens = vit.forward_tokens(images)
+    torch.testing.assert_close(tokens.cls, tokens.patches.mean(1))
+    torch.testing.assert_close(vit(images)[0].flatten(2).transpose(1, 2), tokens.patches)
+    with pytest.raises(InputError, match='this backbone has none'):
+        vit.attention_maps(images)
+
+
+@pytest.mark.parametrize('registers', [0, 2])
+@torch.no_grad()
+def test_windows(registers):
+    """One window over everything is global attention; a patch reads its window and, by CLS alone, the others."""
+    images = torch.randn(2, 3, 40, 32)
+    vit = make_vit(num_registers=registers, out_indices=(0, ))
+    globally = vit(images)[0]
+    vit.window_size = 8  # 5 x 4 patches lie in one window, the rest of which is empty
+    torch.testing.assert_close(vit(images)[0], globally, rtol=1e-4, atol=1e-5)
+    vit.window_size = 2
+    windowed = vit(images)[0]
+    assert not torch.allclose(windowed, globally, atol=1e-2)
+    changed = images.clone()
+    changed[:, :, 16:32, 16:] += 1  # the window of rows 2, 3 and columns 2, 3
+    same = (vit(changed)[0] == windowed).all(1)
+    expected = torch.ones(2, 5, 4, dtype=torch.bool)
+    expected[:, 2:4, 2:] = False
+    assert torch.equal(same, expected)
+    vit.global_blocks = {0}
+    torch.testing.assert_close(vit(images)[0], globally)
+
+
+def test_checkpointing_changes_memory_and_not_gradients():
+    vit = make_vit(drop_path_rate=0.5, out_indices=(0, 2)).train()
+    images = torch.randn(4, 3, 32, 32)
+    gradients = []
+    for checkpointing in (False, True):
+        vit.checkpointing = checkpointing
+        torch.manual_seed(5)
+        vit.zero_grad()
+        sum(m.square().sum() for m in vit(images)).backward()
+        gradients.append({name: p.grad.clone() for name, p in vit.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient)
+
+
+@pytest.mark.parametrize('patch_size, size', [(16, (64, 96)), (8, (64, 32)), (32, (64, 96)), (16, (96, 160))])
+@torch.no_grad()
+def test_pyramid_has_strides_4_8_16_32(patch_size, size):
+    vit = VisionTransformer(dict(SIZES, depth=4), patch_size, 64, out_indices=range(4), pyramid=True)
+    assert [tuple(m.shape[1:]) for m in vit(torch.randn(1, 3, *size))] == [
+        (32, size[0] // stride, size[1] // stride) for stride in (4, 8, 16, 32)]
+
+
+def test_what_the_maps_do_not_need_is_not_trained():
+    vit = make_vit(out_indices=(0, 1), out_norm=False)
+    sum(m.sum() for m in vit(torch.randn(1, 3, 32, 32))).backward()
+    without = {name for name, p in vit.named_parameters() if p.grad is None}
+    assert without == {name for name, p in vit.named_parameters() if not p.requires_grad}
+    assert without == {name for name, _ in vit.named_parameters() if name.startswith(('norm.', 'blocks.2.'))}
+
+
+def test_a_frozen_backbone_trains_its_pyramid_alone():
+    vit = VisionTransformer(dict(SIZES, depth=4), 16, 64, drop_path_rate=0.5, out_indices=range(4), pyramid=True, frozen=True)
+    vit.train()
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(vit(images)[2], vit(images)[2]), 'no stochastic depth'
+    assert vit.pyramid.training and not vit.blocks.training
+    assert {name.split('.')[0] for name, p in vit.named_parameters() if p.requires_grad} == {'pyramid'}

@@ -123,17 +123,15 @@ def test_one_stochastic_depth_decision_serves_all_tokens_of_a_sample(num_queries
 
 
 @torch.no_grad()
-def test_class_attention_is_the_first_row_of_the_softmax_without_itself():
+def test_class_attention_is_the_first_row_of_the_softmax():
     attention = make_attention()
     x = torch.randn(2, 1 + PATCHES, DIM, dtype=torch.float64)
     q, k, _ = attention.qkv(x).split(DIM, -1)
     maps = attention.class_attention(x)
-    assert maps.shape == (2, HEADS, PATCHES)
+    assert maps.shape == (2, HEADS, 1 + PATCHES)
     for b in range(2):
         for head in range(HEADS):
             part = slice(head * DIM // HEADS, (head + 1) * DIM // HEADS)
             scores = [float(q[b, 0, part] @ key) / math.sqrt(DIM / HEADS) for key in k[b, :, part]]
             powers = [math.exp(score) for score in scores]
-            expected = torch.tensor(powers[1:], dtype=torch.float64) / sum(powers)
-            torch.testing.assert_close(maps[b, head], expected)
-            assert maps[b, head].sum().item() == pytest.approx(1 - powers[0] / sum(powers))
+            torch.testing.assert_close(maps[b, head], torch.tensor(powers, dtype=torch.float64) / sum(powers))
