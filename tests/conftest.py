@@ -1,9 +1,15 @@
 """Fixtures for all tests: one thread, one seed, a tiny backbone, synthetic views."""
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
+from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.datasets.views import ViewGroup, Views
 
 torch.set_num_threads(1)
@@ -52,3 +58,51 @@ def make_views():
         return Views.collate(samples)
 
     return make
+
+
+@pytest.fixture
+def coco_root(tmp_path: Path) -> Path:
+    """A COCO data set of two cats and a dog on four images of 40 x 30 px: ``annotations.json`` and ``images``."""
+    images = [dict(id=i, file_name=f'{i}.png', width=40, height=30) for i in range(4)]
+    annotations = [
+        dict(id=10 + i, image_id=i, category_id=category, bbox=box, area=box[2] * box[3], iscrowd=0,
+             segmentation=[[box[0], box[1], box[0] + box[2], box[1], box[0] + box[2], box[1] + box[3]]])
+        for i, category, box in [(0, 3, [5, 5, 10, 10]), (1, 7, [20, 10, 15, 15]), (2, 3, [30, 20, 20, 20])]
+    ]
+    coco = dict(images=images, annotations=annotations, categories=[dict(id=3, name='cat'), dict(id=7, name='dog')])
+    (tmp_path / 'annotations.json').write_text(json.dumps(coco))
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        Image.new('RGB', (40, 30), 'gray').save(tmp_path / 'images' / image['file_name'])
+    return tmp_path
+
+
+@pytest.fixture
+def make_coco(coco_root: Path):
+    """Function that builds mmdet's dataset of ``coco_root``, after ``change(json)``."""
+
+    def make(change=lambda coco: None, **kwargs):
+        from mmdet.datasets import CocoDataset  # takes seconds, which other tests need not wait for
+        file = coco_root / 'annotations.json'
+        coco = json.loads(file.read_text())
+        change(coco)
+        file.write_text(json.dumps(coco))
+        return CocoDataset(**{**dict(ann_file='annotations.json', data_root=str(coco_root), pipeline=[],
+                                     data_prefix=dict(img='images'), metainfo=dict(classes=('cat', 'dog'))), **kwargs})
+    return make
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """Folder of real data sets; without it the test is skipped."""
+    if 'MMDSSL_REAL_DATA' not in os.environ:
+        pytest.skip('MMDSSL_REAL_DATA is not set')
+    return Path(os.environ['MMDSSL_REAL_DATA'])
+
+
+@pytest.fixture(scope='session')
+def davis_root(tmp_path_factory) -> Path:
+    """Three sequences of 6 frames of 192 x 112 px with 4, 2 and 4 objects, laid out as DAVIS-2017; do not change it."""
+    root = tmp_path_factory.mktemp('world') / 'sample'
+    make_sample_world(root, train=10, val=10, size=16, coco=(0, 0), ade20k=(0, 0), clips=(0, 3), frames=6, workers=1)
+    return root / 'davis'

@@ -5,13 +5,11 @@ import json
 from pathlib import Path
 
 import torch
-from mmengine.registry import DefaultScope
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from mmdssl.checkpoint.files import whole_file
-from mmdssl.errors import InputError
+from mmdssl.checkpoint.pretrained import backbone_config, load_pretrained, read_pretrained
 from mmdssl.registry import MODELS
 
 
@@ -30,27 +28,14 @@ def save_backbone(backbone: nn.Module, path: str | Path, config: dict, **facts: 
         save_file(tensors, partial, metadata)
 
 
-def load_backbone(path: str | Path, device: torch.device | str = 'cpu') -> nn.Module:
-    """Build a backbone from a file of :func:`save_backbone`, in eval mode.
+def load_backbone(path: str | Path, device: torch.device | str = 'cpu', network: str | None = None,
+                  layout: str | None = None) -> nn.Module:
+    """Build the backbone of any checkpoint that :func:`mmdssl.checkpoint.read_pretrained` knows, in eval mode.
 
     Raises:
-        InputError: If the file is not there, is not such a file, or does not fit its own config.
+        InputError: The file cannot be read, or does not fit the config that it carries.
     """
-    try:
-        with safe_open(path, framework='pt', device=str(device)) as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
-    except FileNotFoundError:
-        raise InputError(f'{path} does not exist: give the backbone.safetensors of a run') from None
-    except SafetensorError as error:
-        raise InputError(f'{path} is not a safetensors file ({error}): give the backbone.safetensors of a run') from None
-    if 'config' not in metadata:
-        raise InputError(f'{path} does not say how its network is built: it was not written by mmdssl')
-    # Inside mmdet or mmseg a plain 'VisionTransformer' would be theirs.
-    with DefaultScope.overwrite_default_scope('mmdssl'):
-        backbone = MODELS.build(json.loads(metadata['config']))
-    try:
-        backbone.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f'{path} does not fit the config it carries, so it was changed or is damaged ({error})') from None
+    pretrained = read_pretrained(path, network, layout)
+    backbone = MODELS.build(backbone_config(pretrained))
+    load_pretrained(backbone, pretrained)
     return backbone.to(device).eval()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors import SafetensorError, safe_open
 
 from mmdssl.errors import InputError
 
@@ -69,6 +70,24 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', 
                          'cut short, so copy or download it again, or use an older one') from error
 
 
+def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Args:
+        path: File, or http(s) address of one, which is downloaded once.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    path = _local(path)
+    try:
+        with safe_open(path, framework='pt') as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f'{path} is not a safetensors file ({_first_line(error)}): it may be damaged or cut short, so copy or '
+                         'download it again') from error
+
+
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
     """The checkpoint that ``work_dir/last_checkpoint`` names, also after the folder was moved; None where there is none."""
     note = Path(work_dir, 'last_checkpoint')
@@ -86,7 +105,7 @@ def _local(path: str | Path) -> Path:
             torch.hub.download_url_to_file(str(path), str(target))
         return target
     if not Path(path).is_file():
-        raise InputError(f'checkpoint {path} does not exist: give the path of a .pth file or an http(s) address')
+        raise InputError(f'checkpoint {path} does not exist: give the path of a .pth or .safetensors file or an http(s) address')
     return Path(path)
 
 

@@ -2,6 +2,7 @@
 from mmdssl.datasets import transforms
 from mmdssl.datasets.base import ImageDataset, collate_views
 from mmdssl.datasets.coco_images import CocoImages
+from mmdssl.datasets.davis import DAVIS
 from mmdssl.datasets.image_folder import ImageFolder
 from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.labelled_folder import LabelledFolder
@@ -9,5 +10,5 @@ from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.datasets.views import ViewGroup, Views
 
-__all__ = ['CocoImages', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder', 'ViewGroup',
-           'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+__all__ = ['DAVIS', 'CocoImages', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
+           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']

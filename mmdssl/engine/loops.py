@@ -95,9 +95,9 @@ class TrainLoop(EpochBasedTrainLoop):
         buffers = {name: buffer.clone() for name, buffer in unwrap(self.runner.model).named_buffers()}
         try:
             super().run_iter(idx, data_batch)
-        except NonFiniteLossError as error:
+        except NonFiniteLossError:
             path = save_replay(self.runner, data_batch, seed, buffers)
-            raise InputError(f'{error} in iteration {self._iter}, so the run was stopped before this step changed the '
+            raise InputError(f'the loss is not finite in iteration {self._iter}, so the run was stopped before this step changed the '
                              f"weights: look at it with mmdssl.engine.replay.replay('{path}'), then lower the "
                              'learning rate or resume from the last checkpoint') from None
 

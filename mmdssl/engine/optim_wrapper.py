@@ -69,7 +69,8 @@ class OptimWrapper(optim.OptimWrapper):
         read_loss = start_reading(loss)
         self.backward(self.scale_loss(loss))
         if not math.isfinite(read_loss()):
-            raise NonFiniteLossError('the loss is not finite')
+            raise NonFiniteLossError('the loss is not finite: lower the learning rate, train longer at a low one first, or use '
+                                     'bf16 or no mixed precision instead of fp16')
         if self.should_update():
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from mmengine import runner as base
 from mmengine.dist import is_distributed, master_only
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
@@ -19,6 +20,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
+from mmdssl.datasets.checks import explain_unusable_data
+from mmdssl.datasets.transforms.load_image import keep_skipped
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
@@ -53,9 +56,18 @@ class Runner(base.Runner):
     @staticmethod
     def build_dataloader(dataloader: dict | DataLoader, *args, **kwargs) -> DataLoader:
         """MMEngine's; ``num_workers=0`` alone is enough to load data in this process."""
-        if isinstance(dataloader, dict) and not dataloader.get('num_workers'):
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        if not dataloader.get('num_workers'):
             dataloader = {**dataloader, 'persistent_workers': False}
-        return base.Runner.build_dataloader(dataloader, *args, **kwargs)
+        with explain_unusable_data(dataloader['dataset']):
+            loader = base.Runner.build_dataloader(dataloader, *args, **kwargs)
+        keep_skipped(loader.dataset)
+        return loader
+
+    def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
+        with explain_unusable_data(dict(datasets=evaluator) if isinstance(evaluator, list) else evaluator):
+            return super().build_evaluator(evaluator)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -120,18 +132,18 @@ class Runner(base.Runner):
 
     def load_checkpoint(self, filename: str | Path, map_location: str | torch.device = 'cpu', strict: bool = False,
                         revise_keys: list = [(r'^module.', '')]) -> dict:
-        """Load weights into the model.
+        """Load weights into the model, all of them.
 
         Raises:
-            InputError: The file is missing, damaged or refused, or does not fit a model that is to be resumed.
+            InputError: The file is missing, damaged or refused, or does not fit the model.
         """
         checkpoint = read_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         try:
-            _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict or self._resume, revise_keys=revise_keys)
+            _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict=True, revise_keys=revise_keys)
         except RuntimeError as error:
-            raise InputError(f'{filename} does not fit the model of this config, so the run cannot be resumed from '
-                             f'it: use the config it was made with ({error})') from None
+            raise InputError(f'{filename} does not fit the model of this config: use the config it was made with, or, for its backbone '
+                             f'alone, --pretrained ({error})') from None
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint

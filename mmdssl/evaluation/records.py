@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,6 +47,23 @@ def fingerprint_weights(network: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(_bytes(tensor))
     return digest.hexdigest()[:16]
+
+
+def fingerprint_file(path: str | Path) -> str:
+    """A short name for the content of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def standard_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics of mmdet and DAVIS under the names of the published rows, in percent; others as they are."""
+    renamed = {}
+    for name, value in metrics.items():
+        found = re.fullmatch(r'coco/(bbox|segm)_mAP_?(\d*|[sml])', name)
+        if found:
+            kind = dict(bbox='box', segm='mask')[found[1]]
+            name, value = f'{kind}_AP{found[2].upper()}', 100 * value
+        renamed[re.sub(r'\b([JF])_mean$', r'\1', name)] = round(float(value), 4)
+    return renamed
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -1,3 +1,4 @@
 from . import algorithms, backbones
+from .propagation import MaskPropagation
 
-__all__ = ['algorithms', 'backbones']
+__all__ = ['MaskPropagation', 'algorithms', 'backbones']

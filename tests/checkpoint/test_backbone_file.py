@@ -29,6 +29,27 @@ def test_loads_also_where_another_package_sets_the_scope(tmp_path):
         assert load_backbone(tmp_path / 'b.safetensors').embed_dim == 16
 
 
+@MODELS.register_module()
+class Pixels(torch.nn.Module):
+    """A backbone of a kind that nobody publishes."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([torch.nn.ModuleList([torch.nn.Conv2d(3, width, 1)])])
+
+
+def test_any_registered_network_comes_back(tmp_path):
+    config = dict(type='Pixels', width=4)
+    network = MODELS.build(config)
+    save_backbone(network, tmp_path / 'b.safetensors', config)
+    loaded = load_backbone(tmp_path / 'b.safetensors')
+    assert torch.equal(loaded.blocks[0][0].weight, network.blocks[0][0].weight)
+    state = {f'teacher.backbone.{name}': tensor for name, tensor in network.state_dict().items()}
+    text = "model = dict(type='DINO', backbone=dict(type='Pixels', width=4))"
+    torch.save(dict(state_dict=dict(state, other=torch.ones(1)), meta=dict(cfg=text)), tmp_path / 'run.pth')
+    assert torch.equal(load_backbone(tmp_path / 'run.pth').blocks[0][0].weight, network.blocks[0][0].weight)
+
+
 def test_an_interrupted_write_leaves_the_old_file(tiny_backbone, tmp_path, monkeypatch):
     path = tmp_path / 'b.safetensors'
     backbone = MODELS.build(tiny_backbone)
@@ -47,7 +68,7 @@ def test_an_interrupted_write_leaves_the_old_file(tiny_backbone, tmp_path, monke
 
 
 @pytest.mark.parametrize('content, message', [(None, 'does not exist'), (b'no tensors', 'not a safetensors file'),
-                                              ('foreign', 'was not written by mmdssl')])
+                                              ('foreign', 'no vision transformer or ResNet')])
 def test_other_files_are_refused_in_words(content, message, tmp_path):
     path = tmp_path / 'b.safetensors'
     if content == 'foreign':

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,3 @@ def image_root(tmp_path: Path) -> Path:
         pixels = rng.integers(0, 256, (40 + i, 50 - i, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f'{i:02d}.png')
     return tmp_path
-
-
-@pytest.fixture
-def real_data() -> Path:
-    if 'MMDSSL_REAL_DATA' not in os.environ:
-        pytest.skip('MMDSSL_REAL_DATA is not set')
-    return Path(os.environ['MMDSSL_REAL_DATA'])

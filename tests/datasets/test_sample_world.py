@@ -203,12 +203,6 @@ def test_objects_of_a_clip_move_and_hide_one_another():
         assert np.ptp(np.reshape(places, (8, -1)), axis=0).min() > 10
 
 
-def test_palette_is_that_of_voc():
-    palette = writers.voc_palette()
-    assert palette[[1, 2, 3, 8, 15, 20, 64, 255]].tolist() == [
-        [128, 0, 0], [0, 128, 0], [128, 128, 0], [64, 0, 0], [192, 128, 128], [0, 64, 128], [32, 0, 0], [224, 224, 192]]
-
-
 @pytest.mark.parametrize('primitive', INSIDE)
 def test_rays_enter_and_leave_a_primitive_where_marching_finds_its_inside(primitive):
     rng = np.random.default_rng(0)

@@ -47,9 +47,13 @@ def test_values_of_the_groups():
     assert wrapper.get_lr() == dict(lr=[0.1])
 
 
-def test_paramwise_cfg_is_refused():
-    with pytest.raises(InputError, match='paramwise_cfg'):
+def test_an_unknown_option_is_refused():
+    with pytest.raises(InputError, match="'norm_decay_mult', which is read by nothing"):
         OptimWrapperConstructor(CFG, dict(norm_decay_mult=0))
+    with pytest.raises(InputError, match="did you mean 'layer_decay'"):
+        OptimWrapperConstructor(CFG, dict(layer_decay_rate=0.75))
+    with pytest.raises(InputError, match='layer_decay needs model.backbone to be a transformer'):
+        OptimWrapperConstructor(CFG, dict(layer_decay=0.75))(Model())
 
 
 def test_schedulers_of_mmengine_follow_dino():

@@ -13,6 +13,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmdssl.errors import InputError
+from mmdssl.visualization.masks import save_mask
 
 from . import scenes
 from .render import FIRST_THING, render
@@ -156,12 +157,6 @@ def _write_ade20k(folder, rng, split, index):
     _save(Image.fromarray(labels[numbers]), folder / 'annotations' / _SPLITS[split] / f'{name}.png')
 
 
-def voc_palette() -> np.ndarray:
-    """Colours ``(256, 3)`` of the masks of PASCAL VOC and DAVIS: an id's bits dealt to red, green and blue in turn."""
-    ids, bits = np.arange(256)[:, None, None], np.arange(8)
-    return (((ids >> (3 * bits + np.arange(3)[:, None])) & 1) << (7 - bits)).sum(-1).astype(np.uint8)
-
-
 def _write_davis(folder, rng, split, index, frames):
     leaves = index % 3 == 1
     while True:
@@ -173,11 +168,9 @@ def _write_davis(folder, rng, split, index, frames):
     for number, scene in enumerate(clip):
         image, numbers = render(scene, *CLIP_SIZE)
         ids = numbers - FIRST_THING + 1
-        mask = Image.fromarray(np.uint8(np.where((ids > 0) & (ids <= objects), ids, 0)))
-        mask.putpalette(voc_palette().ravel().tolist())
         name = f'480p/{split}-{index:02d}/{number:05d}'
         _save(Image.fromarray(image), folder / f'JPEGImages/{name}.jpg')
-        _save(mask, folder / f'Annotations/{name}.png')
+        save_mask(np.uint8(np.where((ids > 0) & (ids <= objects), ids, 0)), folder / f'Annotations/{name}.png')
 
 
 _WRITERS = dict(imagenet=_write_imagenet, coco=_write_coco, ade20k=_write_ade20k, davis=_write_davis)

@@ -1,11 +1,12 @@
 from .algorithm_hook import AlgorithmHook
 from .checkpoint_hook import CheckpointHook
 from .collapse_hook import CollapseHook
+from .data_check_hook import DataCheckHook
 from .export_backbone_hook import ExportBackboneHook
 from .progress_hook import ProgressHook
 from .record_hook import RecordHook
 from .runtime_info_hook import RuntimeInfoHook
 from .skipped_images_hook import SkippedImagesHook
 
-__all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'ExportBackboneHook', 'ProgressHook', 'RecordHook',
-           'RuntimeInfoHook', 'SkippedImagesHook']
+__all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'DataCheckHook', 'ExportBackboneHook', 'ProgressHook',
+           'RecordHook', 'RuntimeInfoHook', 'SkippedImagesHook']

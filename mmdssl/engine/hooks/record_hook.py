@@ -1,33 +1,84 @@
-"""Keep the result of every k-NN evaluation of a run."""
+"""Keep the result of every evaluation."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 from mmdssl.engine.unwrap import unwrap
-from mmdssl.evaluation.records import append_record, fingerprint_text, fingerprint_weights
+from mmdssl.evaluation.records import (append_record, fingerprint_file, fingerprint_text, fingerprint_weights,
+                                       standard_metrics)
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.registry import HOOKS
 
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Appends a record to ``work_dir/results.jsonl`` after each evaluation, see :mod:`mmdssl.evaluation.records`."""
+    """Appends a record to ``work_dir/results.jsonl`` after each evaluation, see :mod:`mmdssl.evaluation.records`.
 
-    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+    Args:
+        task: What was measured, as the published rows call it: ``'knn'``, ``'detection'``, ``'segmentation'``,
+            ``'video-segmentation'``.
+        dataset: Name of the evaluation data, as the published rows have it.
+        framework: Head and schedule, as the published rows have it.
+    """
+
+    def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None):
+        self.labels = dict(task=task, dataset_name=dataset, framework=framework)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._record(runner, runner.val_dataloader.dataset, metrics, epoch=runner.epoch, iteration=runner.iter)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._record(runner, runner.test_dataloader.dataset, metrics)
+
+    def _record(self, runner: Runner, dataset: Dataset, metrics: dict[str, float] | None, **progress: int) -> None:
         if not is_main_process():
             return
-        dataset = runner.val_dataloader.dataset
-        files = (dataset.get_data_info(i)['img_path'].removeprefix(dataset.data_root) for i in range(len(dataset)))
         model = unwrap(runner.model)
+        weights = model.backbone if self.labels['task'] == 'knn' else model
         append_record(
             Path(runner.work_dir, 'results.jsonl'),
-            task='knn',
+            **{key: value for key, value in self.labels.items() if value is not None},
             method=type(model).__name__,
-            epoch=runner.epoch,
-            iteration=runner.iter,
-            metrics=metrics,
-            checkpoint=fingerprint_weights(model.backbone),
+            **describe_backbone(runner.cfg.model.backbone),
+            **progress,
+            metrics=standard_metrics(metrics or {}),
+            checkpoint=fingerprint_weights(weights),
             config=fingerprint_text([runner.cfg.pretty_text]),
-            dataset=fingerprint_text(files))
+            dataset=fingerprint_text(_files(dataset)))
+
+
+def describe_backbone(cfg: Mapping) -> dict[str, str | dict]:
+    """The name of a backbone, as the published rows have it, and what it was pretrained with, if a file says so."""
+    found: dict[str, str | dict] = dict(backbone=backbone_name(cfg))
+    init = cfg.get('init_cfg') or {}
+    if 'checkpoint' in init:
+        path = str(init['checkpoint'])
+        found['pretrained'] = dict(path=path, **(dict(sha256=fingerprint_file(path)) if Path(path).is_file() else {}))
+    return found
+
+
+def backbone_name(cfg: Mapping) -> str:
+    """``vit-s/16``, ``resnet50``, or, for a transformer of other sizes, such as ``vit-4x128/8`` (depth, width, patch)."""
+    kind = cfg['type'].rpartition('.')[2]
+    if kind != 'VisionTransformer':
+        return f'{kind.lower()}{cfg.get("depth", "")}'
+    arch = cfg.get('arch', 'small')
+    sizes = ARCHITECTURES[arch] if isinstance(arch, str) else arch
+    names = {(known['embed_dim'], known['depth']): name[0] for name, known in ARCHITECTURES.items()}
+    size = names.get((sizes['embed_dim'], sizes['depth']), f'{sizes["depth"]}x{sizes["embed_dim"]}')
+    return f'vit-{size}/{cfg.get("patch_size", 16)}'
+
+
+def _files(dataset: Dataset) -> list[str]:
+    """The images of a dataset, below its root."""
+    if not hasattr(dataset, 'get_data_info'):
+        return [type(dataset).__name__, str(len(dataset))]
+    root = getattr(dataset, 'data_root', None) or ''
+    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+    return [str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos]

@@ -1,6 +1,8 @@
 """Files that could not be decoded."""
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -13,7 +15,8 @@ from mmdssl.registry import HOOKS
 class SkippedImagesHook(Hook):
     """Names every image that could not be decoded once in the log, and stops a run in which there are too many.
 
-    A resumed run remembers those of before.
+    They are those that our datasets name in ``Views.skipped``, and :class:`mmdssl.datasets.transforms.LoadImage` in the
+    data samples of mmdet and mmseg. A resumed run remembers those of before.
 
     Args:
         max_share: Share of the dataset's images that may be bad.
@@ -30,7 +33,7 @@ class SkippedImagesHook(Hook):
         self.paths = runner.message_hub.get_info('skipped_images', [])
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._found += getattr(data_batch, 'skipped', [])
+        self._found += _skipped(data_batch)
         if self.every_n_train_iters(runner, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._report(runner)
 
@@ -47,3 +50,9 @@ class SkippedImagesHook(Hook):
             raise InputError(f'{len(self.paths)} of {total} images cannot be decoded, more than max_share='
                              f'{self.max_share:g} of SkippedImagesHook allows ({some}): repair or remove them, the log '
                              'names them all')
+
+
+def _skipped(data_batch) -> list[str]:
+    if isinstance(data_batch, Mapping):
+        return [path for sample in data_batch.get('data_samples', []) for path in sample.metainfo.get('skipped', [])]
+    return getattr(data_batch, 'skipped', [])

@@ -1,0 +1,327 @@
+"""Read a backbone from any published checkpoint, and load it so that every tensor is accounted for."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import update_init_info
+from mmengine.registry import WEIGHT_INITIALIZERS
+from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
+from torch import Tensor, nn
+
+from mmdssl.checkpoint.architecture import (DEFAULTS, describe, is_resnet, is_vit, own_config, resnet_config, side_of_frame,
+                                            stored_config, vit_config)
+from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
+from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
+from mmdssl.errors import InputError
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
+from mmdssl.models.layers.position import resize_table
+
+# Facts that no shape shows.
+HIDDEN = ('num_heads', 'position_rule', 'img_size', 'style')
+
+
+@dataclass
+class Pretrained:
+    """A backbone read from a checkpoint.
+
+    Attributes:
+        path: Of the file.
+        layout: Name of its layout, see :data:`mmdssl.checkpoint.layouts.LAYOUTS`.
+        prefix: Where in the file it was, for instance ``'teacher.module.backbone.'``.
+        state: Its tensors under our names, which are timm's and torchvision's.
+        config: Config to build it from; ``arch.num_heads`` is None where nothing implies it.
+        ignored: Why the file's other tensors are not among them, by their names in the file.
+    """
+    path: str
+    layout: str
+    prefix: str
+    state: dict[str, Tensor]
+    config: dict
+    ignored: dict[str, str]
+
+
+@dataclass
+class LoadReport:
+    """What became of every tensor of a checkpoint and of a backbone.
+
+    Attributes:
+        path: Of the checkpoint.
+        layout: Name of its layout.
+        prefix: Where in the file the backbone was.
+        matched: Tensors that were copied.
+        resized: Tables that were copied after a resize: their shapes before and after.
+        ignored: Tensors of the file that were not: why.
+        missing: Tensors of the backbone that keep their initial values: why.
+        unexpected: Tensors of the file that no rule explains; none where loading succeeded.
+    """
+    path: str
+    layout: str
+    prefix: str
+    matched: list[str] = field(default_factory=list)
+    resized: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    ignored: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    unexpected: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        where = f' ({self.prefix}*)' if self.prefix else ''
+        kept = f', {len(self.missing)} of the backbone keep their initial values' if self.missing else ''
+        return (f'{self.path}: layout {self.layout}{where}, {len(self.matched)} tensors matched, {len(self.resized)} resized, '
+                f'{len(self.ignored)} ignored{kept}')
+
+
+def read_pretrained(path: str | Path, network: str | None = None, layout: str | None = None) -> Pretrained:
+    """Read the backbone of a checkpoint.
+
+    Args:
+        path: A ``.pth`` or ``.safetensors`` file, or an http(s) address of one.
+        network: ``'teacher'`` or ``'student'`` where the file has both; None for the one that the method's authors evaluate,
+            which is the teacher of DINO and its heirs, and the trained encoder of MoCo and BYOL.
+        layout: Force one of :data:`mmdssl.checkpoint.layouts.LAYOUTS` instead of recognising it.
+
+    Raises:
+        InputError: The file cannot be read safely, or holds no network that is known.
+    """
+    path = str(path)
+    in_safetensors = path.endswith('.safetensors')
+    content, metadata = read_safetensors(path) if in_safetensors else (read_checkpoint(path), {})
+    if not isinstance(content, dict):
+        raise InputError(f'{path} holds a {type(content).__name__}: give a file with a dict of tensors')
+    tensors = flatten(content)
+    beside = _config_json(path) if any('embeddings.patch_embeddings.' in name for name in tensors) else {}
+    stored = stored_config(content, metadata, beside)
+    own = own_config(stored)
+    net = find_network(tensors, path, network, any_names=own is not None and 'arch' not in own)
+    net.ours, net.safetensors = own is not None, in_safetensors
+    kind = recognise(net, layout)
+    state, ignored = translate(net, kind)
+    if not is_vit(state):
+        config = resnet_config(state, stored) if is_resnet(state) else own
+    elif own:
+        config = own
+    else:
+        width = describe(state)['embed_dim']
+        heads = beside.get('num_attention_heads') if beside.get('hidden_size') == width else None
+        registers = 'reg_token' in state and kind.name in ('dinov2', 'huggingface')  # DINOv2 changed its rule with them
+        config = vit_config(state, heads or kind.num_heads(width), 'antialias' if registers else kind.position_rule)
+    return Pretrained(path, kind.name, net.prefix, state, config, ignored)
+
+
+def _config_json(path: str) -> dict:
+    """Hugging Face's ``config.json`` beside one of its files; empty where there is none."""
+    file = Path(path).with_name('config.json')
+    try:
+        content = json.loads(file.read_text()) if file.is_file() else {}
+    except (json.JSONDecodeError, UnicodeDecodeError, OSError):
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def backbone_config(path: str | Path | Pretrained, network: str | None = None, layout: str | None = None) -> dict:
+    """Config of the backbone that fits a checkpoint: ``mmdssl.VisionTransformer`` or ``mmdet.ResNet``, of scoped type.
+
+    Args: as :func:`read_pretrained`, whose result may be given too.
+
+    Raises:
+        InputError: Also where nothing tells the number of heads.
+    """
+    pretrained = path if isinstance(path, Pretrained) else read_pretrained(path, network, layout)
+    config = pretrained.config
+    if config.get('depth', 0) is None:
+        raise InputError(f'{path} holds a ResNet of unusual depth: give a ResNet-18, -34, -50, -101 or -152')
+    if isinstance(config.get('arch'), dict) and config['arch']['num_heads'] is None:
+        raise InputError(f'{path} does not tell how many heads its network of width {config["arch"]["embed_dim"]} has: write the '
+                         "backbone's config yourself, with init_cfg=dict(type='SSLPretrained', ...)")
+    return config
+
+
+def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, network: str | None = None,
+                    layout: str | None = None, overrule: Sequence[str] = ()) -> LoadReport:
+    """Load a checkpoint into a backbone: all of it, or nothing and an error.
+
+    Tables of positions are resized in fp32 where the frames differ. By rule, only these may be left over: heads, decoders and other
+    networks of the file, a mask token that only one side has, the pyramid, and stages that a part of a ResNet does not have.
+
+    Args:
+        backbone: Ours, timm's vision transformer, or a ResNet of mmdet, mmseg or torchvision.
+        source: File or address, see :func:`read_pretrained`, or its result.
+        network: See :func:`read_pretrained`.
+        layout: The same.
+        overrule: Facts that no shape shows, of ``num_heads``, ``position_rule``, ``img_size`` and ``style``, in which the backbone may
+            differ from what the checkpoint implies.
+
+    Raises:
+        InputError: Naming what does not fit and the likely cause; the backbone is unchanged.
+    """
+    given = source if isinstance(source, Pretrained) else read_pretrained(source, network, layout)
+    unknown = [fact for fact in overrule if fact not in HIDDEN]
+    if unknown:
+        raise InputError(f'overrule names {", ".join(unknown)}: only {", ".join(HIDDEN)} can be overruled')
+    own, state = backbone.state_dict(), dict(given.state)
+    report = LoadReport(given.path, given.layout, given.prefix, ignored=dict(given.ignored))
+    if is_vit(state) and is_vit(own):
+        _check_shapes(given, own)
+        _fit_positions(backbone, given, state, own, report)
+        _fit_relative_positions(backbone, state, own, report)
+    _check_hidden_facts(backbone, given, own, overrule)
+    _account(state, own, report)
+    if report.unexpected or any(not reason for reason in report.missing.values()):
+        raise InputError(_mismatch(given, state, own, report))
+    backbone.load_state_dict({name: state[name] for name in [*report.matched, *report.resized]}, strict=False)
+    return report
+
+
+def _check_shapes(given: Pretrained, own: dict[str, Tensor]) -> None:
+    theirs, ours = describe(given.state), describe(own)
+    different = [f'{name} is {theirs[name]} in the file and {ours[name]} in the backbone' for name in ours
+                 if theirs[name] != ours[name]]
+    if different:
+        raise InputError(f'{given.path} ({given.layout}) does not fit the backbone: {"; ".join(different)}: build the backbone that '
+                         f'mmdssl.checkpoint.backbone_config gives, {_in_words(given.config)}')
+
+
+def _in_words(config: dict) -> str:
+    return f'dict({", ".join(f"{key}={value!r}" for key, value in config.items())})'
+
+
+def _check_hidden_facts(backbone: nn.Module, given: Pretrained, own: dict[str, Tensor], overrule: Sequence[str]) -> None:
+    """Compare what shapes do not show, as far as both sides tell."""
+    config = {**DEFAULTS, **given.config}
+    facts = {}
+    if is_resnet(given.state):
+        facts['style'] = config.get('style', 'pytorch'), getattr(backbone, 'style', None)
+    elif is_vit(given.state) and is_vit(own):
+        arch = ARCHITECTURES[config['arch']] if isinstance(config['arch'], str) else config['arch']
+        facts['num_heads'] = arch['num_heads'], getattr(dict(backbone.named_modules()).get('blocks.0.attn'), 'num_heads', None)
+        if 'pos_embed' in own:
+            facts['position_rule'] = config['position_rule'], getattr(backbone, 'position_rule', None)
+        elif getattr(backbone, 'position', None) == 'sincos':  # its frame is the unit of its positions
+            facts['img_size'] = config['img_size'], backbone.frame[0] * backbone.patch_size
+    for fact, (theirs, ours) in facts.items():
+        if None not in (theirs, ours) and theirs != ours and fact not in overrule:
+            raise InputError(f'{given.path} ({given.layout}) was made with {fact}={theirs!r} and the backbone has {ours!r}, which no '
+                             f"shape shows but changes what it computes: set it so, or allow it with overrule=('{fact}', )")
+
+
+def _fit_positions(backbone: nn.Module, given: Pretrained, state: dict[str, Tensor], own: dict[str, Tensor],
+                   report: LoadReport) -> None:
+    """Bring the table of positions to the backbone's frame and slots, or explain why there is none on one side."""
+    num_class = int('cls_token' in state)
+    if 'pos_embed' not in state:
+        if 'pos_embed' in own:
+            raise InputError(f"{given.path} ({given.layout}) has no table of positions and the backbone has: set its position to "
+                             f"'{given.config.get('position', 'sincos')}'")
+        theirs, ours = given.config.get('position', 'learnable'), getattr(backbone, 'position', None)
+        if ours in ('sincos', 'none') and ours != theirs:
+            raise InputError(f"{given.path} ({given.layout}) has position='{theirs}' and the backbone position='{ours}': set it so")
+        return
+    table = state['pos_embed']
+    if 'pos_embed' not in own:
+        if getattr(backbone, 'position', None) == 'sincos' and is_sincos(table[:, num_class:]):
+            report.ignored[f'{given.prefix}pos_embed'] = 'equals the fixed positions of the backbone'
+            del state['pos_embed']
+            return
+        raise InputError(f"{given.path} ({given.layout}) has a table of positions and the backbone has none"
+                         f"{' (its fixed ones are others)' if getattr(backbone, 'position', None) == 'sincos' else ''}: set its "
+                         "position to 'learnable'")
+    grid = tuple(getattr(backbone, 'frame', None) or backbone.patch_embed.grid_size)
+    slots = own['pos_embed'].shape[1] - grid[0] * grid[1]
+    patches = resize_table(table[:, num_class:], grid, {**DEFAULTS, **given.config}['position_rule'])
+    cls = table[:, :num_class]
+    if slots < num_class:  # timm's no_embed_class
+        state['cls_token'] = state['cls_token'] + cls
+        cls = cls[:, :0]
+    registers = table.new_zeros(1, slots - cls.shape[1], table.shape[2])
+    state['pos_embed'] = torch.cat([cls, registers, patches.to(table.dtype)], dim=1)
+    if grid != (side_of_frame(given.state), ) * 2:
+        report.resized['pos_embed'] = (tuple(table.shape), tuple(state['pos_embed'].shape))
+
+
+def _fit_relative_positions(backbone: nn.Module, state: dict[str, Tensor], own: dict[str, Tensor], report: LoadReport) -> None:
+    grid = tuple(getattr(backbone, 'frame', None) or backbone.patch_embed.grid_size)
+    for name in [name for name in state if name.endswith('relative_position_bias_table')]:
+        table = state[name]
+        if name in own and len(table) != len(own[name]):
+            state[name] = resize_rel_pos_bias_table_simple(table.float(), grid, own[name].shape)
+            report.resized[name] = (tuple(table.shape), tuple(own[name].shape))
+
+
+def _account(state: dict[str, Tensor], own: dict[str, Tensor], report: LoadReport) -> None:
+    """Sort every tensor of both sides into the report; an empty reason marks an error."""
+    parts = {name.split('.')[0] for name in own}
+    for name, tensor in state.items():
+        part = name.split('.')[0]
+        if name in report.resized:
+            continue
+        if name in own and tensor.shape == own[name].shape:
+            report.matched.append(name)
+        elif re.fullmatch('(conv|bn|layer)[1-4]', part) and part not in parts:
+            report.ignored[f'{report.prefix}{name}'] = f'the module has no {part}'
+        elif name not in own and (reason := _optional(name)):
+            report.ignored[f'{report.prefix}{name}'] = reason
+        else:
+            report.unexpected.append(name)
+    report.missing = {name: _optional(name) for name in own if name not in state}
+
+
+def _optional(name: str) -> str:
+    """Why a tensor may be on one side only; empty where it may not."""
+    if name.startswith('pyramid.'):
+        return 'the pyramid belongs to the task'
+    if name == 'mask_token':
+        return 'only needed to mask patches'
+    return 'no weight' if name.endswith(('num_batches_tracked', 'relative_position_index')) else ''
+
+
+def _mismatch(given: Pretrained, state: dict[str, Tensor], own: dict[str, Tensor], report: LoadReport) -> str:
+    """What does not fit, and the likely cause."""
+    missing = [name for name, reason in report.missing.items() if not reason]
+    reshaped = [f'{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}' for name in report.unexpected if name in own]
+    unexpected = [name for name in report.unexpected if name not in own]
+    parts = [f'{len(names)} tensors {what} ({some(names)})'
+             for names, what in ((missing, 'are missing'), (unexpected, 'are unexpected'), (reshaped, 'have another shape')) if names]
+    inside = next((name[:-len(anchor)] for anchor in ANCHORS for name in own if name.endswith(f'.{anchor}')), None)
+    if inside:
+        cause = f"this is a whole model with its backbone in '{inside}': load into that, with init_cfg in the config of the backbone"
+    elif not report.matched:
+        cause = f'the file holds a {given.config["type"]}, which is another kind of network'
+    else:
+        cause = f'the network was built in another way: compare with {_in_words(given.config)}'
+    return f'{given.path} ({given.layout}) does not fit: {"; ".join(parts)}: {cause}'
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class SSLPretrained:
+    """``init_cfg=dict(type='SSLPretrained', checkpoint=...)`` of a backbone in any project on MMEngine.
+
+    It is :func:`load_pretrained`; modules whose weights came from the file are not initialised again after it.
+
+    Args:
+        checkpoint: See :func:`read_pretrained`.
+        network: The same.
+        layout: The same.
+        overrule: See :func:`load_pretrained`.
+    """
+
+    def __init__(self, checkpoint: str, network: str | None = None, layout: str | None = None, overrule: Sequence[str] = ()):
+        self.checkpoint = checkpoint
+        self.network = network
+        self.layout = layout
+        self.overrule = overrule
+
+    def __call__(self, module: nn.Module) -> None:
+        report = load_pretrained(module, self.checkpoint, self.network, self.layout, self.overrule)
+        loaded = [*report.matched, *report.resized]
+        for name, child in module.named_modules():
+            # MMEngine runs the children's own init_weights after this, which would overwrite what was loaded.
+            if name and any(key.startswith(f'{name}.') for key in loaded):
+                child.is_init = True
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, f'SSLPretrained: load from {self.checkpoint}')
+        print_log(str(report), logger='current')

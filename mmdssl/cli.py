@@ -1,0 +1,63 @@
+"""What the command-line tools share: their arguments, reading a config, errors for people."""
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_distributed
+
+from mmdssl.engine.config_check import check_options
+from mmdssl.engine.optim_wrapper import NonFiniteLossError
+from mmdssl.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a tool that runs a config."""
+    parser.add_argument('--work-dir', help='folder for logs and results; work_dirs/<name of the config> by default')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
+                        help='change values of the config, for instance optim_wrapper.optimizer.lr=1e-3')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
+                        default='pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none',
+                        help='what started the processes; torchrun is recognised by itself')
+
+
+def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lambda cfg: None) -> Config:
+    """The config ``args.config`` with ``change`` and, after it, the options of the command line applied.
+
+    Raises:
+        InputError: The file is missing or cannot be read, or an option names what the config has not.
+    """
+    if not Path(args.config).is_file():
+        raise InputError(f"config '{args.config}' does not exist: give the path of a config file, such as "
+                         'configs/pretrain/pqcl.py')
+    try:
+        cfg = Config.fromfile(args.config)
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"config '{args.config}' cannot be read ({type(error).__name__}: {error}): correct it or its "
+                         '_base_') from None
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    cfg.launcher = args.launcher
+    change(cfg)
+    check_options(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def guarded(run: Callable[[], None]) -> int:
+    """Run; returns the exit code: 2 after an error that the message on stderr explains."""
+    try:
+        run()
+    except (InputError, NonFiniteLossError) as error:
+        message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
+        print(f'error: {message.strip()}', file=sys.stderr)
+        return 2
+    if is_distributed():
+        gc.collect()  # what holds the group keeps its threads alive, which may abort the process when it ends
+        torch.distributed.destroy_process_group()
+    return 0

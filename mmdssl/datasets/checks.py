@@ -1,0 +1,160 @@
+"""Mistakes in labelled data that mmdet and mmseg answer with a traceback, or not at all."""
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mmengine.dataset import BaseDataset
+from mmengine.fileio import load
+
+from mmdssl.errors import InputError
+
+COCO_KEYS = dict(images=('id', 'file_name', 'height', 'width'),
+                 annotations=('id', 'image_id', 'category_id', 'bbox', 'area'), categories=('id', 'name'))
+SHOWN = 5
+
+
+def plain_datasets(dataset) -> Iterator:
+    """The datasets inside wrappers that repeat, concatenate or mix them; a dataset without wrapper is its only one."""
+    inside = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for part in inside:
+        yield from [dataset] if part is None else plain_datasets(part)
+
+
+def check_labelled_data(dataset) -> Iterator[str]:
+    """Look through a dataset of mmdet or mmseg, with or without wrappers.
+
+    Yields:
+        Warnings: unusable annotations, which mmdet leaves out of training but not out of its evaluation.
+
+    Raises:
+        InputError: Images or label maps do not exist, or a COCO json has none of the dataset's classes.
+    """
+    for plain in plain_datasets(dataset):
+        if isinstance(plain, BaseDataset):
+            _require_files(plain)
+        if hasattr(plain, 'cat2label'):  # mmdet's datasets of a COCO json
+            yield from _check_annotations(plain)
+
+
+@contextmanager
+def explain_unusable_data(cfg: Mapping) -> Iterator[None]:
+    """Say in an InputError what is wrong with the data where something that reads it cannot be built.
+
+    Args:
+        cfg: Config of a dataset, with or without wrappers, or of a metric with an ``ann_file``.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        readers = list(_readers(cfg))
+        for ann_file in readers:
+            if ann_file.endswith('.json'):
+                check_coco(ann_file)
+        if isinstance(error, OSError) or 'Failed to load `ann_file`' in str(error):
+            raise InputError(f'the data cannot be read ({error}): check data_root, data_prefix and ann_file') from error
+        if 'need at least one array' in str(error):
+            where = ', '.join(readers) or 'the data_prefix'
+            raise InputError(f'no image of {where} can be used: check img_suffix, and that the classes of the dataset '
+                             '(metainfo) are those of the file') from error
+        raise
+
+
+def check_coco(path: str) -> None:
+    """Raise an InputError unless a local file is a COCO json of boxes."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            coco = json.load(file)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be opened ({error.strerror}): set data_root and ann_file to a COCO "
+                         'json') from None
+    except ValueError as error:
+        raise InputError(f"'{path}' is not valid JSON ({error}): it may be cut off, copy or download it "
+                         'again') from None
+    for part, keys in COCO_KEYS.items():
+        entries = coco.get(part) if isinstance(coco, dict) else None
+        if not isinstance(entries, list) or not entries:
+            raise InputError(f"'{path}' has no '{part}': set ann_file to a COCO json")
+        for position, entry in enumerate(entries):
+            for key in keys:
+                if key not in entry:
+                    raise InputError(f"entry {position} of '{part}' in '{path}' has no '{key}': add it or remove the "
+                                     'entry')
+    ids = set()
+    for annotation in coco['annotations']:
+        if not isinstance(annotation['bbox'], list) or len(annotation['bbox']) != 4:
+            raise InputError(f"the bbox of annotation {annotation['id']} in '{path}' is {annotation['bbox']}: it must "
+                             'be [x, y, width, height]')
+        if annotation['id'] in ids:
+            raise InputError(f"'{path}' has more than one annotation with the id {annotation['id']}: number them anew")
+        ids.add(annotation['id'])
+
+
+def _readers(cfg: Mapping) -> Iterator[str]:
+    """Paths of the local annotation files in a config."""
+    for part in [*cfg.get('datasets', []), *filter(None, [cfg.get('dataset')])]:
+        yield from _readers(part)
+    path = os.path.join(cfg.get('data_root') or '', cfg.get('ann_file') or '')
+    if cfg.get('ann_file') and '://' not in path:
+        yield path
+
+
+def _require_files(dataset: BaseDataset) -> None:
+    if (getattr(dataset, 'backend_args', None) or {}).get('backend', 'local') != 'local':
+        return
+    paths: dict[str, list[str]] = {'img_path': [], 'seg_map_path': []}
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        for key, found in paths.items():
+            if info.get(key) and '://' not in info[key]:
+                found.append(info[key])
+    source = dataset.ann_file or dataset.data_root or type(dataset).__name__
+    for kind, found in zip(('images', 'label maps'), paths.values()):
+        missing = [path for path in found if not os.path.isfile(path)]
+        if missing:
+            raise InputError(f"{len(missing)} of the {len(found)} {kind} of '{source}' do not exist, first "
+                             f'{", ".join(missing[:3])}: check data_root and data_prefix, or get the missing files')
+
+
+def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
+    coco = load(dataset.ann_file, 'json', backend_args=dataset.backend_args)
+    if not dataset.cat_ids:
+        names = [category['name'] for category in coco['categories']]
+        raise InputError(f"'{dataset.ann_file}' has none of the dataset's classes, but {_some(names)}: set "
+                         'metainfo=dict(classes=...) to these, and num_classes of the heads to their number')
+    if not coco.get('annotations') and not dataset.test_mode:
+        raise InputError(f"'{dataset.ann_file}' has no annotations to train on: set ann_file to the file that has them")
+    wrong = _wrong_annotations(coco)
+    if wrong:
+        found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
+        effect = 'may lower the scores' if dataset.test_mode else 'are left out'
+        yield f"Unusable annotations in '{dataset.ann_file}' {effect}: {found}"
+
+
+def _wrong_annotations(coco: Mapping) -> dict[str, list]:
+    """Ids of those that mmdet's datasets pass over, by what is wrong with them."""
+    images = {image['id']: image for image in coco['images']}
+    categories = {category['id'] for category in coco['categories']}
+    wrong = defaultdict(list)
+    for annotation in coco.get('annotations', []):
+        if 'bbox' in annotation and not annotation.get('ignore'):  # panoptic ones have none
+            image = images.get(annotation['image_id'])
+            x, y, width, height = annotation['bbox']
+            if image is None:
+                wrong['of an unknown image'].append(annotation['id'])
+            elif annotation['category_id'] not in categories:
+                wrong['of an unknown category'].append(annotation['id'])
+            elif width < 1 or height < 1 or annotation['area'] <= 0:
+                wrong['without area'].append(annotation['id'])
+            elif not (x < image['width'] and y < image['height'] and x + width > 0 and y + height > 0):
+                wrong['outside the image'].append(annotation['id'])
+    return wrong
+
+
+def _some(values: list) -> str:
+    return ', '.join(map(str, values[:SHOWN])) + (' ...' if len(values) > SHOWN else '')

@@ -1,0 +1,121 @@
+"""DAVIS-2017, one whole sequence at a time, for the propagation of its first mask."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from PIL import Image, UnidentifiedImageError
+
+from mmdssl.errors import InputError
+from mmdssl.registry import DATASETS, FUNCTIONS
+
+FRAMES, MASKS = 'JPEGImages/480p', 'Annotations/480p'
+FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
+
+
+@DATASETS.register_module()
+class DAVIS(BaseDataset):
+    """Sequences of frames with a mask of ids each.
+
+    An item is ``dict(name, frames, first_mask, frame_paths, mask_paths)``: frames ``(T, 3, h, w)`` uint8 RGB as the
+    network sees them, the first mask ``(H, W)`` uint8 in its own size. Whoever needs the other masks, or frames in
+    their own size, reads them. Sequences cannot be stacked: use ``collate_fn=dict(type='mmdssl.list_samples')``.
+
+    Args:
+        data_root: Folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``.
+        split: Name of the list of sequences, ``ImageSets/<year>/<split>.txt``.
+        year: Folder of the lists.
+        short_side: Frames are resized (bilinear) to this length of the short side; the long side follows, rounded down
+            to a multiple of ``long_side_step``.
+        long_side_step: See there.
+
+    Raises:
+        InputError: The folder, a list, a sequence, a frame or a mask is missing or cannot be used; what is missing is
+            found before the first item.
+    """
+
+    def __init__(self, data_root: str, split: str = 'val', year: str = '2017', short_side: int = 480,
+                 long_side_step: int = 64):
+        self.list_file = Path(data_root, 'ImageSets', year, f'{split}.txt')
+        self.short_side = short_side
+        self.long_side_step = long_side_step
+        super().__init__(data_root=data_root)
+
+    def load_data_list(self) -> list[dict]:
+        if not self.list_file.is_file():
+            raise InputError(f"'{self.list_file}' does not exist: set data_root to the folder of DAVIS-2017, which "
+                             f'holds ImageSets, {FRAMES} and {MASKS}')
+        names = self.list_file.read_text().split()
+        if not names:
+            raise InputError(f"'{self.list_file}' names no sequence: write one per line")
+        return [self._find(name) for name in names]
+
+    def _find(self, name: str) -> dict:
+        folder, masks = Path(self.data_root, FRAMES, name), Path(self.data_root, MASKS, name)
+        frames = sorted(path for path in folder.glob('*') if path.suffix.lower() in FRAME_SUFFIXES)
+        if not frames:
+            raise InputError(f"sequence '{name}' of '{self.list_file}' is empty, there are no frames in '{folder}': "
+                             'complete the data or take it off the list')
+        paths = [masks / f'{frame.stem}.png' for frame in frames]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise InputError(f"sequence '{name}' has no mask for {len(missing)} of its {len(paths)} frames, first "
+                             f"'{missing[0]}': complete the data or take it off the list")
+        return dict(name=name, frame_paths=[str(path) for path in frames], mask_paths=[str(path) for path in paths])
+
+    def __getitem__(self, index: int) -> dict:
+        info = self.get_data_info(index)
+        first_mask = torch.from_numpy(read_mask(info['mask_paths'][0]))
+        size = resized(*first_mask.shape, self.short_side, self.long_side_step)
+        frames = torch.empty(len(info['frame_paths']), 3, *size, dtype=torch.uint8)
+        for frame, path in zip(frames, info['frame_paths']):
+            image = read_frame(path)
+            if image.shape[:2] != first_mask.shape:
+                raise InputError(f"'{path}' has height and width {image.shape[:2]}, the first mask of its sequence "
+                                 f'{tuple(first_mask.shape)}: all frames and masks must have one size')
+            frame[:] = torch.from_numpy(cv2.resize(image, size[::-1])).permute(2, 0, 1)
+        return dict(name=info['name'], frames=frames, first_mask=first_mask, frame_paths=info['frame_paths'],
+                    mask_paths=info['mask_paths'])
+
+
+@FUNCTIONS.register_module()
+def list_samples(samples: Sequence[dict]) -> list[dict]:
+    """A batch of items that cannot be stacked: their list."""
+    return list(samples)
+
+
+def resized(height: int, width: int, short_side: int, step: int) -> tuple[int, int]:
+    """Height and width with the given short side, the long side rounded down to a multiple of ``step``."""
+    long_side = short_side * max(height, width) / min(height, width) // step * step
+    return (short_side, int(long_side)) if width > height else (int(long_side), short_side)
+
+
+def read_frame(path: str | Path) -> np.ndarray:
+    """RGB ``(H, W, 3)`` uint8.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+    image = cv2.imread(str(path))
+    if image is None:
+        raise InputError(f"frame '{path}' cannot be decoded: copy it again")
+    return image[..., ::-1]
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """The ids ``(H, W)`` uint8 of an indexed or grey PNG.
+
+    Raises:
+        InputError: It cannot be read, or has colours in place of ids.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ('P', 'L', '1'):
+                raise InputError(f"mask '{path}' has colours ({image.mode}) in place of ids: save it as an indexed PNG")
+            return np.array(image, dtype=np.uint8)
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise InputError(f"mask '{path}' cannot be read ({error}): copy it again") from None

@@ -1,0 +1,41 @@
+"""Label maps of semantic segmentation."""
+from __future__ import annotations
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmdssl.errors import InputError
+from mmdssl.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class CheckLabelMap(BaseTransform):
+    """Refuses a label map that the model cannot learn from; goes right behind ``LoadAnnotations`` of mmseg.
+
+    Args:
+        num_classes: Classes of the model: indices are from 0 to ``num_classes - 1``.
+        ignore_index: The index of pixels without label.
+
+    Raises:
+        InputError: When called: an index is none of these, or the map has another size than the image, or several
+            channels.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255):
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+
+    def transform(self, results: dict) -> dict:
+        labels, path = results['gt_seg_map'], results['seg_map_path']
+        if labels.shape != tuple(results['ori_shape']):
+            raise InputError(f"the label map '{path}' has the shape {labels.shape}, but its image has "
+                             f"{tuple(results['ori_shape'])}: a label map holds one class index per pixel of the image")
+        unknown = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
+        if unknown.size:
+            reduced = results.get('reduce_zero_label', False)
+            indices = ', '.join(str(index + reduced) for index in np.unique(unknown).tolist())
+            raise InputError(
+                f"the label map '{path}' has the index {indices}, but the {self.num_classes} classes are "
+                f'{int(reduced)} to {self.num_classes - 1 + reduced}: set num_classes to the number of classes, or '
+                f'write {self.ignore_index} where pixels have no label')
+        return results

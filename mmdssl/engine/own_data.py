@@ -1,0 +1,102 @@
+"""Point a config at other data than it names."""
+from __future__ import annotations
+
+import json
+import os.path
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from mmdssl.errors import InputError
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+SHARED_BY_SOURCES = ('views', 'pipeline')
+# What the folders of a data set are also called.
+SYNONYMS = {'training': 'train', 'validation': 'val'}
+
+
+def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
+    """Apply ``--data`` and ``--knn`` of the tools.
+
+    Args:
+        cfg: The config, changed in place.
+        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For other tasks the root of the data
+            set, laid out as COCO, ADE20K or DAVIS is.
+        knn: For pretraining, a folder with ``train`` and ``val``, one folder per class in each.
+
+    Raises:
+        InputError: Something is not there.
+    """
+    if not Path(path).exists():
+        raise InputError(f"--data '{path}' does not exist: give a folder of images, a .txt list of paths, a COCO .json, or the root "
+                         'of a data set')
+    if 'views' in (cfg.get('train_dataloader') or {}).get('dataset', {}):
+        _use_images(cfg, path)
+        if not knn:  # what the config says of k-NN belongs to its own images
+            cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    else:
+        _use_root(cfg, path)
+
+
+def use_labels(cfg: Config, folder: str) -> None:
+    """Validate by k-NN on other labelled images."""
+    if not cfg.get('val_cfg') or 'bank' not in cfg.val_cfg:
+        raise InputError(f'--knn has nothing to change: {cfg.filename} has no val_cfg of type KNNLoop')
+    for part in ('train', 'val'):
+        if not Path(folder, part).is_dir():
+            raise InputError(f"--knn '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
+                             'class')
+    cfg.val_dataloader.dataset.data_root = str(Path(folder, 'val'))
+    cfg.val_cfg.bank.dataset.data_root = str(Path(folder, 'train'))
+
+
+def _use_images(cfg: Config, path: str) -> None:
+    """Train on other images, in the same views."""
+    if Path(path).is_dir():
+        source = dict(type='mmdssl.ImageFolder', data_root=path)
+    elif path.endswith('.json'):
+        source = dict(type='mmdssl.CocoImages', ann_file=path, data_prefix=dict(img=str(_coco_folder(Path(path)))))
+    else:
+        source = dict(type='mmdssl.ImageList', ann_file=path)
+    old = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = ConfigDict(source, **{key: old[key] for key in SHARED_BY_SOURCES if key in old})
+
+
+def _coco_folder(ann_file: Path) -> Path:
+    """The folder of the images of ``annotations/instances_train2017.json``: ``train2017`` beside it, as COCO has it."""
+    try:
+        first = json.loads(ann_file.read_text())['images'][0]['file_name']
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(f"--data '{ann_file}' is not a COCO json ({type(error).__name__}: {error}): it needs images "
+                         'with a file_name each') from None
+    root = ann_file.absolute().parent.parent
+    folders = [root / ann_file.stem.split('_', 1)[-1], root / 'images', root, ann_file.parent / 'images',
+               ann_file.parent]
+    for folder in folders:
+        if (folder / first).is_file():
+            return folder
+    raise InputError(f"{first}, the first image of '{ann_file}', is in none of {', '.join(map(str, folders))}: set the "
+                     'folder with --cfg-options train_dataloader.dataset.data_prefix.img=FOLDER')
+
+
+def _use_root(cfg: Config, root: str) -> None:
+    """Move the data sets of a config, whose folders may also have their other usual names."""
+    for loader in filter(None, (cfg.get(name) for name in LOADERS)):
+        dataset = loader.dataset
+        while 'dataset' in dataset:  # a wrapper, such as RepeatDataset
+            dataset = dataset.dataset
+        dataset.data_root = root
+        for key, folder in (dataset.get('data_prefix') or {}).items():
+            dataset.data_prefix[key] = _existing(root, folder)
+    for part in ('val', 'test'):
+        if 'ann_file' in (cfg.get(f'{part}_evaluator') or {}):
+            cfg[f'{part}_evaluator'].ann_file = os.path.join(root, cfg[f'{part}_dataloader'].dataset.ann_file)
+
+
+def _existing(root: str, folder: str) -> str:
+    short = '/'.join(SYNONYMS.get(part, part) for part in folder.strip('/').split('/'))
+    for candidate in (folder, short, f'images/{short}'):
+        if Path(root, candidate).is_dir():
+            return candidate
+    raise InputError(f"--data '{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
+                     'folders with --cfg-options')

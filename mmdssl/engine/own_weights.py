@@ -1,0 +1,63 @@
+"""Point a config at the backbone of a checkpoint."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mmengine.config import Config, ConfigDict
+
+from mmdssl.checkpoint import backbone_config
+from mmdssl.errors import InputError
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
+
+# What a task decides about a backbone; all else follows from the checkpoint.
+OF_THE_TASK = ('out_indices', 'out_norm', 'pyramid', 'window_size', 'global_blocks', 'checkpointing', 'frozen', 'drop_path_rate')
+
+
+def use_weights(cfg: Config, checkpoint: str, network: str = 'teacher', load: bool = True) -> None:
+    """Make ``model.backbone`` the network of a checkpoint, of any size, and let it load its weights.
+
+    The blocks whose maps are used stay at the same relative depth; necks and heads follow the width.
+
+    Args:
+        cfg: The config, changed in place.
+        checkpoint: A file that :func:`mmdssl.checkpoint.backbone_config` understands.
+        network: ``'teacher'`` or ``'student'``, where the file has both.
+        load: Load the weights; otherwise the network starts from random ones.
+
+    Raises:
+        InputError: The file is no such checkpoint, or holds another kind of network than the config.
+    """
+    found, old = backbone_config(checkpoint, network), cfg.model.backbone
+    if not found['type'].endswith(old.type.rpartition('.')[2]):
+        raise InputError(f'{checkpoint} holds a {found["type"]} and {cfg.filename} has a {old.type} as backbone: use a config for that '
+                         'kind of network')
+    init = dict(type='SSLPretrained', checkpoint=str(checkpoint), network=network) if load else None
+    if 'arch' not in old:  # a ResNet, all of which are alike
+        old.init_cfg = init
+        return
+    before, after = (_sizes(backbone) for backbone in (old, found))
+    task = {key: old[key] for key in OF_THE_TASK if key in old}
+    for key in ('out_indices', 'global_blocks'):
+        if key in task:
+            task[key] = [_same_depth(i, before['depth'], after['depth']) for i in task[key]]
+    cfg.model.backbone = ConfigDict(found, **task, init_cfg=init)
+    parts = [cfg.model.neck] if cfg.model.get('neck') else [cfg.model.get('decode_head'), cfg.model.get('auxiliary_head')]
+    for part in filter(None, parts):
+        _follow_width(part, before['embed_dim'], after['embed_dim'])
+
+
+def _sizes(backbone: Mapping) -> Mapping:
+    arch = backbone.get('arch', 'small')
+    return ARCHITECTURES[arch] if isinstance(arch, str) else arch
+
+
+def _same_depth(index: int, before: int, after: int) -> int:
+    return index if index < 0 else max(round((index + 1) * after / before) - 1, 0)
+
+
+def _follow_width(part: ConfigDict, before: int, after: int) -> None:
+    width = part.get('in_channels')
+    if isinstance(width, int):
+        part.in_channels = width * after // before
+    elif width is not None:
+        part.in_channels = [each * after // before for each in width]

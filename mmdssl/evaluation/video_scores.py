@@ -1,0 +1,146 @@
+"""Region similarity J and contour accuracy F of video object segmentation, as in DAVIS-2017's semi-supervised task.
+
+Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video Object Segmentation", CVPR 2016; Pont-Tuset et
+al., "The 2017 DAVIS Challenge on Video Object Segmentation", 2017.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from rich.table import Table
+
+from mmdssl.errors import InputError
+from mmdssl.evaluation.propagation import VOID
+
+TOLERANCE = 0.008
+COLUMNS = ('J_mean', 'J_recall', 'J_decay', 'F_mean', 'F_recall', 'F_decay')
+
+
+@dataclass(frozen=True)
+class SequenceScores:
+    """J and F of a sequence.
+
+    Attributes:
+        name: Of the sequence.
+        j: J of every object in every scored frame, ``(objects, frames)``; object 1 comes first.
+        f: The same of F.
+    """
+    name: str
+    j: np.ndarray
+    f: np.ndarray
+
+
+def region_similarity(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """J: intersection over union of two boolean masks ``(H, W)``; 1 where both are empty."""
+    union = (predicted | truth).sum()
+    return float((predicted & truth).sum() / union) if union else 1.
+
+
+def contour_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """F: harmonic mean of the shares of two masks' boundary pixels that lie near the other's boundary.
+
+    Near is within ``ceil(0.008 * diagonal)`` pixels. Where one mask has no boundary F is 0, where neither has it is 1.
+
+    Args:
+        predicted: Boolean mask ``(H, W)``.
+        truth: Another one.
+    """
+    ours, theirs = boundary(predicted), boundary(truth)
+    if not ours.any() or not theirs.any():
+        return float(ours.any() == theirs.any())
+    reach = math.ceil(TOLERANCE * math.hypot(*truth.shape))
+    precision = ours[_dilate(theirs, reach)].sum() / ours.sum()
+    recall = theirs[_dilate(ours, reach)].sum() / theirs.sum()
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.
+
+
+def boundary(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a boolean mask ``(H, W)`` that differ from their right, lower or lower right neighbour."""
+    edges = np.zeros_like(mask)
+    edges[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
+    edges[:-1] |= mask[:-1] ^ mask[1:]
+    edges[:-1, :-1] |= mask[:-1, :-1] ^ mask[1:, 1:]
+    return edges
+
+
+def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    offsets = np.arange(-radius, radius + 1)
+    disk = np.hypot(*np.meshgrid(offsets, offsets)) <= radius
+    return cv2.dilate(mask.astype(np.uint8), disk.astype(np.uint8)).astype(bool)
+
+
+def score_sequence(name: str, predicted: Iterable[np.ndarray], truth: Sequence[np.ndarray]) -> SequenceScores:
+    """J and F of every object in every frame but the first, which is given, and the last.
+
+    The objects are the ids of the first frame's annotation; one that is not predicted counts as an empty mask.
+
+    Args:
+        name: Of the sequence.
+        predicted: Ids ``(H, W)`` of the scored frames, so two fewer than annotations.
+        truth: Annotations ``(H, W)`` of all frames; 255 is void and counts as background.
+
+    Raises:
+        InputError: Nothing can be scored, or a prediction has another size or more objects than the annotation.
+    """
+    objects = _last_id(truth[0])
+    if not objects:
+        raise InputError(f"sequence '{name}' has no object in its first mask: there is nothing to follow, leave it out")
+    if len(truth) < 3:
+        raise InputError(f"sequence '{name}' has {len(truth)} frames, of which the first and the last are not scored: "
+                         'leave it out')
+    j, f = np.zeros((2, objects, len(truth) - 2))
+    for t, (ids, annotation) in enumerate(zip(predicted, truth[1:-1], strict=True)):
+        if ids.shape != annotation.shape:
+            raise InputError(f"sequence '{name}', frame {t + 1}: the predicted mask has height and width {ids.shape}, "
+                             f'the annotation {annotation.shape}; save predictions at the size of the annotations')
+        if ids.max() > objects:
+            raise InputError(f"sequence '{name}', frame {t + 1}: object {ids.max()} is predicted, but the first "
+                             f'annotation has {objects}; save masks as ids, 0 for the background')
+        for i in range(objects):
+            pair = ids == i + 1, annotation == i + 1
+            j[i, t], f[i, t] = region_similarity(*pair), contour_accuracy(*pair)
+    return SequenceScores(name, j, f)
+
+
+def _last_id(mask: np.ndarray) -> int:
+    return int(mask[mask != VOID].max(initial=0))
+
+
+def statistics(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean, recall and decay of one object's values ``(n, )`` over time.
+
+    Recall is the share of values above 0.5, decay the mean of the first quarter less that of the last. Neighbouring
+    quarters share the frame at their limit, as in the official tool.
+    """
+    limits = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
+    first, last = values[:limits[1] + 1], values[limits[3]:]
+    return float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean())
+
+
+def object_scores(sequence: SequenceScores) -> np.ndarray:
+    """Percentages ``(objects, 6)`` in the order of ``COLUMNS``."""
+    return 100 * np.array([statistics(j) + statistics(f) for j, f in zip(sequence.j, sequence.f)])
+
+
+def overall_scores(sequences: Sequence[SequenceScores]) -> dict[str, float]:
+    """Percentages of a dataset: means over all objects of all sequences, ``J&F`` and those of ``COLUMNS``."""
+    means = dict(zip(COLUMNS, np.concatenate([object_scores(sequence) for sequence in sequences]).mean(0).tolist()))
+    return {'J&F': (means['J_mean'] + means['F_mean']) / 2, **means}
+
+
+def score_table(sequences: Sequence[SequenceScores], title: str) -> Table:
+    """A row for each object of each sequence, and one for all of them; percentages."""
+    overall = overall_scores(sequences)
+    table = Table(title=title, show_footer=True)
+    table.add_column('object', footer='all objects')
+    for name, value in overall.items():
+        table.add_column(name.replace('_', '\n'), footer=f'{value:.1f}', justify='right')
+    for sequence in sequences:
+        for number, row in enumerate(object_scores(sequence), 1):
+            values = [(row[0] + row[3]) / 2, *row]
+            table.add_row(f'{sequence.name}_{number}', *(f'{value:.1f}' for value in values))
+    return table

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from mmdssl.datasets.checks import check_labelled_data, explain_unusable_data, plain_datasets
+from mmdssl.errors import InputError
+
+
+def add(*annotations):
+    """Add copies of the first annotation with some keys changed, numbered from 20."""
+    def change(coco):
+        for number, changes in enumerate(annotations, 20):
+            coco['annotations'].append({**coco['annotations'][0], 'id': number, **changes})
+    return change
+
+
+def test_datasets_are_found_inside_wrappers(make_coco):
+    first, second = make_coco(), make_coco()
+    assert list(plain_datasets(ConcatDataset([first, second]))) == [first, second]
+    assert list(plain_datasets(torch.utils.data.ConcatDataset([RepeatDataset(first, 3), second]))) == [first, second]
+
+
+def test_good_data_gives_no_warning(make_coco):
+    assert list(check_labelled_data(RepeatDataset(make_coco(), 2))) == []
+
+
+def test_missing_images_are_counted_and_named(make_coco, coco_root):
+    dataset = RepeatDataset(make_coco(), 2)
+    for name in ('1.png', '3.png'):
+        (coco_root / 'images' / name).unlink()
+    with pytest.raises(InputError, match='2 of the 4 images of .*annotations.json. do not exist, .*1.png, .*3.png'):
+        list(check_labelled_data(dataset))
+
+
+def test_images_in_remote_stores_are_not_looked_for(make_coco, coco_root):
+    assert list(check_labelled_data(make_coco(data_prefix=dict(img='s3://bucket/images')))) == []
+
+
+def test_senseless_annotations_are_counted_and_left_out(make_coco):
+    change = add(dict(bbox=[45, 5, 9, 9]), dict(bbox=[5, -20, 9, 20]), dict(area=0), dict(bbox=[1, 1, 0.5, 9]),
+                 dict(category_id=4), dict(image_id=99), dict(ignore=1))
+    dataset = make_coco(change)
+    assert [len(info['instances']) for info in dataset] == [1, 1, 1, 0]
+    warning, = check_labelled_data(dataset)
+    assert warning.endswith('are left out: 2 outside the image (id 20, 21), 2 without area (id 22, 23), '
+                            '1 of an unknown category (id 24), 1 of an unknown image (id 25)')
+    dataset.test_mode = True
+    assert 'may lower the scores: 2 outside' in next(check_labelled_data(dataset))
+
+
+def test_only_the_first_ids_are_named(make_coco):
+    warning, = check_labelled_data(make_coco(add(*[dict(area=0)] * 8)))
+    assert warning.endswith('8 without area (id 20, 21, 22, 23, 24 ...)')
+
+
+def test_mmdet_clips_a_box_that_is_partly_outside(make_coco):
+    pipeline = [dict(type='mmdssl.LoadImage'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+                dict(type='mmdet.Resize', scale=(40, 30), keep_ratio=True)]
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        dataset = make_coco(pipeline=pipeline)
+    assert list(check_labelled_data(dataset)) == []
+    results = dataset[2]
+    assert results['gt_bboxes'].tensor.tolist() == [[30, 20, 40, 30]]
+    assert results['gt_masks'].areas[0] <= 100
+
+
+def test_classes_that_are_not_in_the_json_are_refused(make_coco):
+    dataset = make_coco(metainfo=dict(classes=('zebra', )))
+    with pytest.raises(InputError, match=r"has none of the dataset's classes, but cat, dog: set metainfo"):
+        list(check_labelled_data(dataset))
+
+
+def test_a_json_without_annotations_is_for_testing_only(make_coco):
+    dataset = make_coco(lambda coco: coco.pop('annotations'))
+    with pytest.raises(InputError, match='has no annotations to train on'):
+        list(check_labelled_data(dataset))
+    dataset.test_mode = True
+    assert list(check_labelled_data(dataset)) == []
+
+
+def no_area(coco):
+    del coco['annotations'][1]['area']
+
+
+def short_box(coco):
+    coco['annotations'][1]['bbox'] = [1, 2, 3]
+
+
+@pytest.mark.parametrize('change, message', [
+    (no_area, "entry 1 of 'annotations' in .* has no 'area'"),
+    (short_box, r'the bbox of annotation 11 in .* is \[1, 2, 3\]'),
+    (add(dict(id=10)), 'more than one annotation with the id 10'),
+    (lambda coco: coco['images'].clear(), "has no 'images'"),
+])
+def test_a_json_that_is_no_coco_json_is_explained(make_coco, coco_root, change, message):
+    cfg = dict(type='RepeatDataset', dataset=dict(data_root=str(coco_root), ann_file='annotations.json'))
+    with pytest.raises(InputError, match=message), explain_unusable_data(cfg):
+        make_coco(change)
+
+
+@pytest.mark.parametrize('text, message', [('{"images": [', 'is not valid JSON'), ('[]', "has no 'images'")])
+def test_a_broken_json_is_explained(make_coco, coco_root, text, message):
+    from mmdet.datasets import CocoDataset
+    file = coco_root / 'annotations.json'
+    file.write_text(text)
+    with pytest.raises(InputError, match=message), explain_unusable_data(dict(ann_file=str(file))):
+        CocoDataset(ann_file=str(file), pipeline=[])
+
+
+def test_a_json_that_is_missing_is_explained(tmp_path):
+    from mmdet.evaluation import CocoMetric
+    cfg = dict(ann_file=str(tmp_path / 'none.json'))
+    with pytest.raises(InputError, match='none.json. cannot be opened'), explain_unusable_data(cfg):
+        CocoMetric(**cfg)
+
+
+def test_no_image_that_can_be_used_is_explained(make_coco, coco_root):
+    cfg = dict(data_root=str(coco_root), ann_file='annotations.json')
+    with pytest.raises(InputError, match='no image of .*annotations.json can be used'), explain_unusable_data(cfg):
+        make_coco(metainfo=dict(classes=('zebra', )), filter_cfg=dict(filter_empty_gt=True))
+
+
+def test_other_errors_pass(coco_root):
+    cfg = dict(data_root=str(coco_root), ann_file='annotations.json')
+    with pytest.raises(ZeroDivisionError), explain_unusable_data(cfg):
+        1 / 0
+
+
+@pytest.fixture
+def make_maps(tmp_path):
+    """Function that builds mmseg's dataset of three images and their label maps."""
+    from mmseg.datasets import BaseSegDataset
+    for folder in ('images', 'maps'):
+        (tmp_path / folder).mkdir()
+    for number in range(3):
+        Image.new('RGB', (9, 7)).save(tmp_path / f'images/{number}.jpg')
+        Image.fromarray(np.zeros((7, 9), np.uint8)).save(tmp_path / f'maps/{number}.png')
+    return lambda **kwargs: BaseSegDataset(**{**dict(
+        data_root=str(tmp_path), data_prefix=dict(img_path='images', seg_map_path='maps'), pipeline=[]), **kwargs})
+
+
+def test_missing_label_maps_are_counted_and_named(make_maps, tmp_path):
+    assert list(check_labelled_data(make_maps())) == []
+    (tmp_path / 'maps/1.png').unlink()
+    with pytest.raises(InputError, match='1 of the 3 label maps of .* do not exist, first .*1.png'):
+        list(check_labelled_data(make_maps()))
+
+
+@pytest.mark.parametrize('changes, message', [
+    (dict(img_suffix='.tif'), 'no image of .* can be used: check img_suffix'),
+    (dict(data_prefix=dict(img_path='none')), 'the data cannot be read .*none'),
+    (dict(ann_file='none.txt'), 'the data cannot be read .*none.txt'),
+])
+def test_a_segmentation_dataset_that_cannot_be_built_is_explained(make_maps, changes, message):
+    with pytest.raises(InputError, match=message), explain_unusable_data(changes):
+        make_maps(**changes)

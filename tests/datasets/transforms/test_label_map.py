@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mmseg.datasets import BaseSegDataset
+from PIL import Image
+
+from mmdssl.errors import InputError
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Function that passes a label map through mmseg's dataset and ``CheckLabelMap(**kwargs)``."""
+
+    def run(labels, reduce_zero_label=False, **kwargs):
+        labels = np.asarray(labels, np.uint8)
+        Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(tmp_path / 'street.jpg')
+        Image.fromarray(labels).save(tmp_path / 'street.png')
+        pipeline = [dict(type='mmdssl.LoadImage'), dict(type='mmseg.LoadAnnotations'),
+                    dict(type='mmdssl.CheckLabelMap', **kwargs)]
+        dataset = BaseSegDataset(data_root=str(tmp_path), data_prefix=dict(img_path='', seg_map_path=''),
+                                 pipeline=pipeline, reduce_zero_label=reduce_zero_label)
+        return dataset[0]['gt_seg_map']
+    return run
+
+
+def test_classes_and_the_ignored_index_pass(load):
+    labels = [[0, 1, 2], [255, 2, 0]]
+    assert load(labels, num_classes=3).tolist() == labels
+    load([[0, 1, 11], [11, 11, 0]], num_classes=3, ignore_index=11)
+
+
+def test_an_unknown_index_is_named_with_its_file(load):
+    with pytest.raises(InputError, match=r'street.png. has the index 3, 9, but the 3 classes are 0 to 2: .*255'):
+        load([[0, 3, 2], [255, 9, 3]], num_classes=3)
+
+
+def test_indices_are_those_of_the_file_where_zero_means_no_label(load):
+    load([[0, 1, 2], [3, 255, 0]], num_classes=3, reduce_zero_label=True)
+    with pytest.raises(InputError, match='has the index 4, but the 3 classes are 1 to 3'):
+        load([[0, 1, 2], [3, 4, 0]], num_classes=3, reduce_zero_label=True)
+
+
+@pytest.mark.parametrize('shape', [(2, 3, 3), (2, 4)])
+def test_colour_pictures_and_other_sizes_are_refused(load, shape):
+    with pytest.raises(InputError, match=rf'street.png. has the shape \({shape[0]}, .* but its image has \(2, 3\)'):
+        load(np.zeros(shape), num_classes=3)

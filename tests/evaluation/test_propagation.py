@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmdssl.evaluation.propagation import masks_of_labels, propagate, tokens_of_mask
+
+
+def by_loops(features, first, context_frames, radius, top_k, temperature):
+    """Every token on its own, in plain Python."""
+    frames, _, height, width = features.shape
+    labels = [F.one_hot(first.long()).double()]
+    for t in range(1, frames):
+        context = [0] + [s for s in range(t - context_frames, t) if s > 0]
+        labels.append(torch.zeros_like(labels[0]))
+        for i in range(height):
+            for j in range(width):
+                found = [(math.exp(float(features[t, :, i, j] @ features[s, :, p, q]) / temperature), labels[s][p, q])
+                         for s in context for p in range(height) for q in range(width)
+                         if radius is None or (abs(p - i) <= radius and abs(q - j) <= radius)]
+                limit = sorted(affinity for affinity, _ in found)[-top_k:][0]
+                kept = [(affinity, label) for affinity, label in found if affinity >= limit]
+                labels[t][i, j] = sum(a * label for a, label in kept) / sum(a for a, _ in kept)
+    return torch.stack(labels).permute(0, 3, 1, 2)
+
+
+def random_video(frames=4, dim=6, height=9, width=10):
+    features = F.normalize(torch.randn(frames, dim, height, width, dtype=torch.float64), dim=1)
+    return features, torch.randint(0, 4, (height, width))
+
+
+@pytest.mark.parametrize('options', [
+    dict(context_frames=7, radius=2, top_k=5, temperature=0.1),
+    dict(context_frames=2, radius=3, top_k=1, temperature=0.1),
+    dict(context_frames=1, radius=None, top_k=7, temperature=0.5),
+    dict(context_frames=0, radius=1, top_k=20, temperature=0.05),  # 20 is more than a corner's neighbours
+], ids=['defaults', 'nearest', 'everywhere', 'first frame'])
+def test_equals_loops_over_tokens(options):
+    features, first = random_video()
+    ours = propagate(features, first, **options)
+    assert torch.allclose(ours, by_loops(features, first, **options), rtol=0, atol=1e-12)
+    assert torch.allclose(ours.sum(1), torch.ones(4, 9, 10, dtype=torch.float64))
+
+
+def test_all_that_tie_with_the_last_of_the_best_count():
+    """Features are one of three unit vectors, so most similarities are exactly 1 or 0."""
+    _, first = random_video()
+    features = F.one_hot(torch.randint(0, 3, (4, 9, 10)), 3).permute(0, 3, 1, 2).double()
+    options = dict(context_frames=2, radius=2, top_k=3, temperature=0.1)
+    ours = propagate(features, first, **options)
+    assert torch.allclose(ours, by_loops(features, first, **options), rtol=0, atol=1e-12)
+
+
+def test_labels_follow_moving_features():
+    """A texture that moves a column per frame takes its labels along, as far as the radius allows."""
+    texture = F.normalize(torch.randn(8, 6, 20), dim=0)
+    features = torch.stack([texture[..., 5 - t:15 - t] for t in range(5)])
+    first = torch.zeros(6, 10, dtype=torch.int64)
+    first[2:4, 1:4] = 1
+    moved = propagate(features, first, context_frames=1, radius=1, top_k=1)
+    assert torch.equal(moved[4].argmax(0)[:, 4:], first[:, :6])
+    assert propagate(features, first, context_frames=0, radius=3, top_k=1)[4].argmax(0)[2:4, 5:8].float().mean() < 1
+
+
+def test_small_temperatures_do_not_overflow():
+    features, first = random_video()
+    labels = propagate(features.float(), first, radius=2, temperature=0.001)
+    assert labels.isfinite().all()
+
+
+def test_masks_are_the_stretched_maps_highest_ids():
+    """Bilinear by the formula, stretch, argmax and nearest neighbour, pixel by pixel."""
+    labels = torch.rand(3, 3, 2, 3, dtype=torch.float64)
+    labels[0, 2] = 0.  # an object that is lost
+    labels[1, 0] = 0.4  # the same everywhere: not stretched
+    size, original = (8, 12), (11, 13)
+
+    def at(array, y, x):
+        (y0, fy), (x0, fx) = (divmod(min(max((c + 0.5) / 4 - 0.5, 0), n - 1), 1) for c, n in ((y, 2), (x, 3)))
+        y0, x0, y1, x1 = int(y0), int(x0), min(int(y0) + 1, 1), min(int(x0) + 1, 2)
+        return ((1 - fy) * ((1 - fx) * array[y0, x0] + fx * array[y0, x1])
+                + fy * ((1 - fx) * array[y1, x0] + fx * array[y1, x1]))
+
+    expected = np.empty((3, *original), np.uint8)
+    for t, maps in enumerate(labels.numpy()):
+        maps = np.array([[[at(channel, y, x) for x in range(12)] for y in range(8)] for channel in maps])
+        for channel in maps:
+            if np.ptp(channel) > 1e-9:
+                channel[:] = (channel - channel.min()) / np.ptp(channel)
+        ids = maps.argmax(0)
+        for y in range(11):
+            for x in range(13):
+                expected[t, y, x] = ids[int((y + 0.5) * 8 / 11), int((x + 0.5) * 12 / 13)]
+    assert np.array_equal(masks_of_labels(labels, size, original), expected)
+    assert len(np.unique(expected)) == 3
+
+
+def test_where_all_objects_are_lost_the_mask_is_background():
+    labels = torch.zeros(1, 3, 4, 4)
+    labels[:, 0] = 1.
+    assert not masks_of_labels(labels, (16, 16), (20, 20)).any()
+
+
+def test_first_mask_by_nearest_neighbour():
+    mask = np.zeros((8, 12), np.uint8)
+    mask[:4, :4], mask[4:, 8:], mask[:4, 8:] = 1, 2, 255
+    assert tokens_of_mask(mask, (2, 3)).tolist() == [[1, 0, 0], [0, 0, 2]]
+
+
+def test_an_object_lost_by_downsampling_disappears_and_ids_keep_their_place():
+    mask = np.zeros((16, 16), np.uint8)
+    mask[8:, :8], mask[0, 0] = 3, 1
+    features = F.normalize(torch.randn(3, 4, 2, 2), dim=1)
+    labels = propagate(features, tokens_of_mask(mask, (2, 2)), radius=1)
+    assert labels.shape == (3, 4, 2, 2) and not labels[:, 1:3].any()
+    masks = masks_of_labels(labels, (16, 16), (16, 16))
+    assert set(np.unique(masks)) == {0, 3}
+    mask[0, 0] = 5  # as the largest id it takes its channels along
+    assert propagate(features, tokens_of_mask(mask, (2, 2)), radius=1).shape[1] == 4
