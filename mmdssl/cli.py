@@ -3,9 +3,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -43,10 +47,20 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
                          '_base_') from None
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     cfg.launcher = args.launcher
+    _import_quietly(cfg.get('default_scope', 'mmdssl'))
     change(cfg)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
     return cfg
+
+
+def _import_quietly(scope: str) -> None:
+    """Import mmdet or mmseg without what they print about optional packages, and silence their standing warnings."""
+    warnings.filterwarnings('ignore', module=r'(mmcv|mmdet|mmseg|pycocotools)\b')
+    if scope in ('mmdet', 'mmseg'):
+        with redirect_stdout(io.StringIO()):
+            import_module(f'{scope}.datasets')
+            import_module(f'{scope}.evaluation')
 
 
 def guarded(run: Callable[[], None]) -> int:

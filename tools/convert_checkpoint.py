@@ -13,12 +13,15 @@ from mmdssl.cli import guarded
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 2 after an error that the message on stderr explains."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('source', metavar='SRC', help='checkpoint: a .pth or .safetensors file, or an http(s) address of one')
+    parser.add_argument('source', metavar='SRC',
+                        help='checkpoint: a .pth or .safetensors file, or an http(s) address of one')
     parser.add_argument('target', metavar='DST', help='what to write, .safetensors or .pth')
-    parser.add_argument('--to', choices=FORMS, required=True, help='whose names; timm stands for torchvision where it is a ResNet')
+    parser.add_argument('--to', choices=FORMS, required=True,
+                        help='whose names; timm stands for torchvision where it is a ResNet')
     parser.add_argument('--network', choices=['teacher', 'student'],
                         help='which one, where the file has both; by default the one that its authors evaluate')
-    parser.add_argument('--layout', choices=[layout.name for layout in LAYOUTS], help='what the file is, where it is not recognised')
+    parser.add_argument('--layout', choices=[layout.name for layout in LAYOUTS],
+                        help='what the file is, where it is not recognised')
     return guarded(lambda: run(parser.parse_args(argv)))
 
 

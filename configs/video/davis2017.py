@@ -18,5 +18,6 @@ test_dataloader = dict(
 test_cfg = dict(type='TestLoop')
 test_evaluator = dict(type='DAVISMetric')
 
-default_hooks = dict(param_scheduler=None, checkpoint=None)
+default_hooks = dict(
+    param_scheduler=None, checkpoint=None, record=dict(type='RecordHook', task='video-segmentation', dataset='davis-2017'))
 custom_hooks = []

@@ -3,6 +3,6 @@ from .convert import convert_checkpoint
 from .pretrained import LoadReport, Pretrained, SSLPretrained, backbone_config, load_pretrained, read_pretrained
 
 __all__ = [
-    'LoadReport', 'Pretrained', 'SSLPretrained', 'backbone_config', 'convert_checkpoint', 'load_backbone', 'load_pretrained',
-    'read_pretrained', 'save_backbone'
+    'LoadReport', 'Pretrained', 'SSLPretrained', 'backbone_config', 'convert_checkpoint', 'load_backbone',
+    'load_pretrained', 'read_pretrained', 'save_backbone'
 ]

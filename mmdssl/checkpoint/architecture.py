@@ -4,6 +4,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import re
 from typing import Any
 
@@ -15,8 +16,8 @@ from mmdssl.registry import MODELS
 DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(VisionTransformer).parameters.items()}
 
 # What is the network's, of a stored config; the rest is what somebody did with it.
-ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token', 'num_registers',
-                'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
+                'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
 
 RESNETS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
@@ -50,9 +51,9 @@ def side_of_frame(state: dict[str, Tensor]) -> int | None:
     """Patches per side of the images that a network's tables of positions were made for."""
     table = state.get('pos_embed')
     if table is not None:
-        return int(table.shape[1]**0.5)
+        return math.isqrt(table.shape[1])
     table = state.get('blocks.0.attn.relative_position_bias_table')
-    return None if table is None else (int((len(table) - 3)**0.5) + 1) // 2
+    return None if table is None else (math.isqrt(len(table) - 3) + 1) // 2
 
 
 def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: str) -> dict:
@@ -77,17 +78,18 @@ def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: s
 
 def resnet_config(state: dict[str, Tensor], stored: dict) -> dict:
     """mmdet's config of a ResNet."""
-    blocks = tuple(len({name.split('.')[1] for name in state if name.startswith(f'layer{stage}.')}) for stage in (1, 2, 3, 4))
-    depth = 50 if blocks == (3, 4, 6, 3) and 'layer1.0.conv3.weight' in state else RESNETS.get(blocks)
-    caffe = dict(style='caffe') if stored.get('style') == 'caffe' else {}  # no shape shows which convolution has the stride
-    return dict(type='mmdet.ResNet', depth=depth, **caffe)
+    blocks = {tuple(name.split('.')[:2]) for name in state if name.startswith('layer')}
+    stages = tuple(sum(stage == f'layer{i}' for stage, _ in blocks) for i in (1, 2, 3, 4))
+    depth = 50 if stages == (3, 4, 6, 3) and 'layer1.0.conv3.weight' in state else RESNETS.get(stages)
+    # No shape shows which convolution of a block has the stride.
+    return dict(type='mmdet.ResNet', depth=depth, **({'style': 'caffe'} if stored.get('style') == 'caffe' else {}))
 
 
 def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict:
     """The config of the backbone that a checkpoint carries; empty where there is none.
 
-    It is json under ``config`` (files of ours, converted ones), or ``model.backbone`` in the config of a run of MMEngine, of
-    which literals are read and nothing is run.
+    It is json under ``config`` (files of ours, converted ones), or ``model.backbone`` in the config of a run of
+    MMEngine, of which literals are read and nothing is run.
 
     Args:
         content: Of the file.

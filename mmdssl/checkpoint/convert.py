@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmdssl.checkpoint.architecture import DEFAULTS, is_vit, side_of_frame
+from mmdssl.checkpoint.architecture import DEFAULTS, is_vit
 from mmdssl.checkpoint.files import whole_file
-from mmdssl.checkpoint.huggingface import to_huggingface
+from mmdssl.checkpoint.huggingface import FAMILIES, to_huggingface
 from mmdssl.checkpoint.pretrained import Pretrained, backbone_config, read_pretrained
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
@@ -27,8 +28,8 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
 
     Args:
         source: See :func:`mmdssl.checkpoint.read_pretrained`.
-        target: A ``.safetensors`` or ``.pth`` file. Hugging Face's form puts a ``config.json`` beside it, and wants the name
-            ``model.safetensors``.
+        target: A ``.safetensors`` or ``.pth`` file. Hugging Face's form puts a ``config.json`` beside it, and wants the
+            name ``model.safetensors``.
         form: ``'mmdssl'``, ``'timm'`` (torchvision's names for a ResNet) or ``'huggingface'``.
         network: See :func:`mmdssl.checkpoint.read_pretrained`.
         layout: The same.
@@ -79,7 +80,8 @@ def _with_table(given: Pretrained) -> dict[str, Tensor]:
         weight = state['patch_embed.proj.weight']
         side = config['img_size'] // config['patch_size']
         patches = sincos2d(*integer_grid((side, side)).unbind(-1), weight.shape[0])[None]
-        state['pos_embed'] = torch.cat([patches.new_zeros(1, int('cls_token' in state), weight.shape[0]), patches], dim=1).to(weight)
+        cls = patches.new_zeros(1, int('cls_token' in state), weight.shape[0])
+        state['pos_embed'] = torch.cat([cls, patches], dim=1).to(weight)
     return state
 
 
@@ -87,12 +89,12 @@ def _timm_state(given: Pretrained) -> dict[str, Tensor]:
     """Names of timm's ``VisionTransformer``, or of its ``Beit`` for relative positions."""
     state = _with_table(given)
     state.pop('mask_token', None)
-    if 'reg_token' in state and 'pos_embed' in state:  # registers have slots, but where CLS has none either (no_embed_class)
+    if 'reg_token' in state and 'pos_embed' in state:  # registers have slots, unless CLS has none (no_embed_class)
         cls, patches = state['pos_embed'][:, :1], state['pos_embed'][:, 1:]
         slots = [cls, torch.zeros_like(state['reg_token'])] if cls.any() else []
         state['pos_embed'] = torch.cat([*slots, patches], dim=1)
     if 'blocks.0.attn.relative_position_bias_table' in state:
-        state = {name.replace('ls1.gamma', 'gamma_1').replace('ls2.gamma', 'gamma_2'): tensor for name, tensor in state.items()}
+        state = {re.sub(r'\.ls([12])\.gamma$', r'.gamma_\1', name): tensor for name, tensor in state.items()}
         for name in [name for name in state if name.endswith('attn.qkv.bias')]:
             q, v = _without_key_bias(given, name, state.pop(name))
             state[name.replace('qkv.bias', 'q_bias')], state[name.replace('qkv.bias', 'v_bias')] = q, v
@@ -109,17 +111,19 @@ def _without_key_bias(given: Pretrained, name: str, bias: Tensor) -> tuple[Tenso
 def _family(given: Pretrained) -> str:
     """Which of Hugging Face's models can hold a network."""
     state, config = given.state, {**DEFAULTS, **given.config}
-    lacking = [what for what, lacks in (
-        ('a vision transformer', not is_vit(state)), ('a class token', 'cls_token' not in state),
-        ('a final norm', 'norm.weight' not in state), ('positions', config['position'] == 'none' and not config['relative_position'])
-    ) if lacks]
-    if lacking:
-        raise InputError(f"{given.path} cannot be written in Hugging Face's form, which needs {lacking[0]}: write timm's")
-    if config['relative_position']:
+    relative, scaled = config['relative_position'], 'blocks.0.ls1.gamma' in state
+    needs = {
+        'a vision transformer': is_vit(state),
+        'a class token': 'cls_token' in state,
+        'a final norm': 'norm.weight' in state,
+        'positions': config['position'] != 'none' or relative,
+        'LayerScale beside registers': scaled or not config['num_registers'],
+    }
+    for need, met in needs.items():
+        if not met:
+            raise InputError(f"{given.path} cannot be written in Hugging Face's form, which needs {need}: write timm's")
+    if relative:
         return 'beit'
-    scaled = 'blocks.0.ls1.gamma' in state
-    if config['num_registers'] and not scaled:
-        raise InputError(f"{given.path} cannot be written in Hugging Face's form, which has registers only with LayerScale: write timm's")
     return 'dinov2_with_registers' if config['num_registers'] else 'dinov2' if scaled else 'vit'
 
 
@@ -143,17 +147,17 @@ def _huggingface_config(given: Pretrained, family: str) -> dict:
     """What ``config.json`` needs to build the model of a family."""
     config = {**DEFAULTS, **given.config}
     arch = ARCHITECTURES[config['arch']] if isinstance(config['arch'], str) else config['arch']
-    architecture = dict(vit='ViTModel', dinov2='Dinov2Model', dinov2_with_registers='Dinov2WithRegistersModel', beit='BeitModel')[family]
-    common = dict(model_type=family, architectures=[architecture], hidden_size=arch['embed_dim'], num_hidden_layers=arch['depth'],
-                  num_attention_heads=arch['num_heads'], patch_size=config['patch_size'], num_channels=3, hidden_act='gelu',
-                  image_size=(side_of_frame(given.state) or config['img_size'] // config['patch_size']) * config['patch_size'],
-                  layer_norm_eps=1e-6, qkv_bias=True)
+    common = dict(model_type=family, architectures=[FAMILIES[family]], hidden_size=arch['embed_dim'],
+                  num_hidden_layers=arch['depth'], num_attention_heads=arch['num_heads'], hidden_act='gelu',
+                  patch_size=config['patch_size'], image_size=config['img_size'], num_channels=3, layer_norm_eps=1e-6,
+                  qkv_bias=True)
     if family.startswith('dinov2'):
         registers = dict(num_register_tokens=config['num_registers']) if config['num_registers'] else {}
         return dict(common, mlp_ratio=int(config['mlp_ratio']), **registers)
     common['intermediate_size'] = round(arch['embed_dim'] * config['mlp_ratio'])
     if family == 'beit':
-        common.update(use_relative_position_bias=True, use_mean_pooling=False, use_mask_token='mask_token' in given.state,
+        common.update(use_relative_position_bias=True, use_mean_pooling=False,
+                      use_mask_token='mask_token' in given.state,
                       use_absolute_position_embeddings='pos_embed' in given.state,
                       layer_scale_init_value=0.1 if 'blocks.0.ls1.gamma' in given.state else 0)
     return common

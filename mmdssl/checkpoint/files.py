@@ -22,8 +22,8 @@ from mmdssl.errors import InputError
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Write a file so that ``path`` is at any moment the old file or the whole new one.
 
-    Yields a temporary path in the same folder to write to. It takes the place of ``path`` when the block ends, and vanishes
-    when the block raises.
+    Yields a temporary path in the same folder to write to. It takes the place of ``path`` when the block ends, and
+    vanishes when the block raises.
     """
     path = Path(path)
     partial = path.with_name(f'.{path.name}.partial')
@@ -66,8 +66,8 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', 
             'run code: if you trust its source, keep the weights alone with `python -c "import torch; c = torch.load('
             f"'{path}', weights_only=False); torch.save(c.get('state_dict', c), 'weights.pth')\"`") from None
     except (EOFError, RuntimeError, OSError) as error:
-        raise InputError(f'{path} could not be read as a PyTorch checkpoint ({_first_line(error)}): it may be damaged or '
-                         'cut short, so copy or download it again, or use an older one') from error
+        raise InputError(f'{path} could not be read as a PyTorch checkpoint ({_first_line(error)}): it may be damaged '
+                         'or cut short, so copy or download it again, or use an older one') from error
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -84,12 +84,12 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
         with safe_open(path, framework='pt') as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(f'{path} is not a safetensors file ({_first_line(error)}): it may be damaged or cut short, so copy or '
-                         'download it again') from error
+        raise InputError(f'{path} is not a safetensors file ({_first_line(error)}): it may be damaged or cut short, so '
+                         'copy or download it again') from error
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint that ``work_dir/last_checkpoint`` names, also after the folder was moved; None where there is none."""
+    """The checkpoint that ``work_dir/last_checkpoint`` names, also after the folder was moved, or None."""
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
         return None
@@ -105,15 +105,16 @@ def _local(path: str | Path) -> Path:
             torch.hub.download_url_to_file(str(path), str(target))
         return target
     if not Path(path).is_file():
-        raise InputError(f'checkpoint {path} does not exist: give the path of a .pth or .safetensors file or an http(s) address')
+        raise InputError(f'checkpoint {path} does not exist: give the path of a .pth or .safetensors file or an '
+                         'http(s) address')
     return Path(path)
 
 
 def _known_globals() -> dict[str, Any]:
     """By name, what the checkpoints of MMEngine, DINO and iBOT hold besides tensors.
 
-    MMEngine's log history pickles four of its own methods as ``getattr(HistoryBuffer, name)``; a full ``getattr`` would be
-    a door, so a stand-in answers that does only this.
+    MMEngine's log history pickles four of its own methods as ``getattr(HistoryBuffer, name)``; a full ``getattr`` would
+    be a door, so a stand-in answers that does only this.
     """
     array = (np._core if hasattr(np, '_core') else np.core).multiarray
     dtypes = [type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'float32', 'float64')]

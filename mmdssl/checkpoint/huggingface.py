@@ -3,9 +3,15 @@ from __future__ import annotations
 
 import re
 
-FAMILIES = ('vit', 'dinov2', 'dinov2_with_registers', 'beit')
+# By the name of a family, the model that is a backbone and nothing else.
+FAMILIES = {
+    'vit': 'ViTModel',
+    'dinov2': 'Dinov2Model',
+    'dinov2_with_registers': 'Dinov2WithRegistersModel',
+    'beit': 'BeitModel',
+}
 
-OUTSIDE = {
+_OUTSIDE = {
     'cls_token': 'embeddings.cls_token',
     'mask_token': 'embeddings.mask_token',
     'reg_token': 'embeddings.register_tokens',
@@ -49,7 +55,7 @@ def from_huggingface(name: str) -> str:
     name = name.replace('encoder.relative_position_bias.', 'rel_pos_bias.')
     block = re.match(r'encoder\.layer\.(\d+)\.', name)
     if not block:
-        return _renamed(name, {theirs: ours for ours, theirs in OUTSIDE.items()})
+        return _renamed(name, {theirs: ours for ours, theirs in _OUTSIDE.items()})
     theirs = {theirs: ours for names in (_ATTENTION, _VIT, _DINOV2) for ours, theirs in names.items()}
     return f'blocks.{block[1]}.' + _renamed(name[block.end():], theirs)
 
@@ -58,7 +64,7 @@ def to_huggingface(name: str, family: str) -> str:
     """The families' name of a parameter with timm's name and with separate ``attn.q``, ``attn.k``, ``attn.v``."""
     block = re.match(r'blocks\.(\d+)\.', name)
     if not block:
-        return _renamed(name, OUTSIDE)
+        return _renamed(name, _OUTSIDE)
     names = _DINOV2 if family.startswith('dinov2') else _VIT
     return f'encoder.layer.{block[1]}.' + _renamed(name[block.end():], {**_ATTENTION, **names})
 

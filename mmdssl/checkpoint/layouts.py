@@ -13,7 +13,7 @@ from mmdssl.checkpoint.huggingface import from_huggingface
 from mmdssl.errors import InputError
 from mmdssl.models.layers.position import integer_grid, sincos2d
 
-# A tensor that only a vision transformer (timm's names, Hugging Face's) or a ResNet has. What is in front is the prefix.
+# A tensor that only a vision transformer (of timm's names, or Hugging Face's) or a ResNet has; in front is the prefix.
 ANCHORS = ('patch_embed.proj.weight', 'embeddings.patch_embeddings.projection.weight', 'layer1.0.conv1.weight')
 WRAPPERS = re.compile(r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 
@@ -115,9 +115,9 @@ class Layout:
         return width // 64 if width % 64 == 0 else None
 
 
-# Where names do not tell two layouts apart, values and the kind of file do. A fixed table of positions comes from MAE or
-# from MoCo v3, by its order (BAM's backbone alone is read as MoCo v3's). A plain ViT without a head is taken for timm's in
-# a safetensors file and for DINO's otherwise. Both pairs differ in position_rule only.
+# Where names do not tell two layouts apart, values and the kind of file do. A fixed table of positions comes from MAE
+# or from MoCo v3, by its order (BAM's backbone alone is read as MoCo v3's). A plain ViT without a head is taken for
+# timm's in a safetensors file and for DINO's otherwise. Both pairs differ in position_rule only.
 LAYOUTS = (
     Layout('resnet', lambda net: 'layer1.0.conv1.weight' in net.state),
     Layout('mmdssl', lambda net: net.ours),
@@ -167,8 +167,8 @@ def find_network(tensors: dict[str, Tensor], path: str, network: str | None = No
         prefixes = prefixes or {'state_dict.' if all(name.startswith('state_dict.') for name in tensors) else ''}
     if not prefixes:
         _refuse_unsupported(tensors, path)
-        raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors)}): give a checkpoint '
-                         f'of one of the layouts {", ".join(layout.name for layout in LAYOUTS)}')
+        raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors)}): give a '
+                         f'checkpoint of one of the layouts {", ".join(layout.name for layout in LAYOUTS)}')
     prefix = _choose(prefixes, path, network)
     state = {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     outer = prefix.removesuffix('beit.')
@@ -186,14 +186,16 @@ def _choose(prefixes: set[str], path: str, network: str | None) -> str:
     roles: dict[str, list[str]] = dict(teacher=[], plain=[], student=[], momentum=[])
     for prefix in sorted(prefixes):
         words = set(prefix.split('.'))
-        role = 'teacher' if words & TEACHERS else 'momentum' if words & MOMENTUM else 'student' if words & STUDENTS else 'plain'
-        roles[role].append(prefix)
-    order = {None: ['teacher', 'plain', 'student', 'momentum'], 'teacher': ['teacher', 'momentum'], 'student': ['student']}
-    if network in order and (network == 'teacher') == (len(prefixes) == 1):
-        order[network].append('plain')  # alone, it is what was kept of a run; beside an average, what was averaged
-    if network not in order:
+        kinds = dict(teacher=TEACHERS, momentum=MOMENTUM, student=STUDENTS)
+        roles[next((role for role, kind in kinds.items() if words & kind), 'plain')].append(prefix)
+    # A plain network alone is what was kept of a run; beside an average, it is what was averaged.
+    alone = len(prefixes) == 1
+    orders = {None: ('teacher', 'plain', 'student', 'momentum'),
+              'teacher': ('teacher', 'momentum', *(['plain'] if alone else [])),
+              'student': ('student', *([] if alone else ['plain']))}
+    if network not in orders:
         raise InputError(f"network is 'teacher', 'student' or None, got {network!r}")
-    found = next((roles[role] for role in order[network] if roles[role]), [])
+    found = next((roles[role] for role in orders[network] if roles[role]), [])
     if not found:
         raise InputError(f'{path} has no {network} network, only {some(prefixes)}: leave network out to take what is '
                          'there')
@@ -221,13 +223,13 @@ def recognise(net: Network, forced: str | None = None) -> Layout:
     if forced is not None and forced not in layouts:
         raise InputError(f'unknown layout {forced!r}: use one of {", ".join(layouts)}')
     if forced is None and not net.ours and 'patch_embed.proj.weight' in net.state and not net.has('pos'):
-        raise InputError(f'{net.path} has no positions and no config that says why: if they are the fixed ones of a backbone '
-                         "of ours, say layout='mmdssl'; otherwise the file is not complete")
+        raise InputError(f'{net.path} has no positions and no config that says why: if they are the fixed ones of a '
+                         "backbone of ours, say layout='mmdssl'; otherwise the file is not complete")
     return layouts[forced] if forced else next(layout for layout in LAYOUTS if layout.fits(net))
 
 
 def translate(net: Network, layout: Layout) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A network's tensors under our names (timm's) and in our shapes, and why others were ignored, by their full names."""
+    """A network's tensors under our names and in our shapes, and why others were ignored, by their full names."""
     state, ignored = {}, {name: 'outside the backbone' for name in net.others}
     theirs = 'embeddings.patch_embeddings.projection.weight' in net.state
     for name, tensor in net.state.items():
@@ -251,7 +253,7 @@ def translate(net: Network, layout: Layout) -> tuple[dict[str, Tensor], dict[str
 
 
 def _stack_qkv(state: dict[str, Tensor]) -> None:
-    """Make ``qkv`` of separate q, k and v. Where no block has a bias of k (BEiT), it is zero; other gaps are left to show."""
+    """Make ``qkv`` of q, k and v. Where no block has a bias of k (BEiT), it is zero; other gaps are left to show."""
     any_key_bias = any(name.endswith('.attn.k.bias') for name in state)
     for first in [name for name in state if re.search(r'\.attn\.q\.(weight|bias)$', name)]:
         block, kind = first.split('.q.')
@@ -275,7 +277,8 @@ def _share_relative_positions(state: dict[str, Tensor]) -> None:
 def _fold_positions(state: dict[str, Tensor], path: str) -> None:
     """Bring a table to one slot for CLS, where there is CLS, and the patches.
 
-    timm's tables may lack the slot of CLS (zeros, then) or have more slots for registers, whose positions are added to them.
+    timm's tables may lack the slot of CLS (zeros, then) or have more slots for registers, whose positions are added to
+    them.
     """
     if 'pos_embed' not in state:
         return

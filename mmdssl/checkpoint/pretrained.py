@@ -14,8 +14,8 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 
-from mmdssl.checkpoint.architecture import (DEFAULTS, describe, is_resnet, is_vit, own_config, resnet_config, side_of_frame,
-                                            stored_config, vit_config)
+from mmdssl.checkpoint.architecture import (DEFAULTS, describe, is_resnet, is_vit, own_config, resnet_config,
+                                            side_of_frame, stored_config, vit_config)
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
 from mmdssl.errors import InputError
@@ -45,6 +45,9 @@ class Pretrained:
     config: dict
     ignored: dict[str, str]
 
+    def __str__(self) -> str:
+        return f'{self.path} ({self.layout})'
+
 
 @dataclass
 class LoadReport:
@@ -72,8 +75,8 @@ class LoadReport:
     def __str__(self) -> str:
         where = f' ({self.prefix}*)' if self.prefix else ''
         kept = f', {len(self.missing)} of the backbone keep their initial values' if self.missing else ''
-        return (f'{self.path}: layout {self.layout}{where}, {len(self.matched)} tensors matched, {len(self.resized)} resized, '
-                f'{len(self.ignored)} ignored{kept}')
+        return (f'{self.path}: layout {self.layout}{where}, {len(self.matched)} tensors matched, {len(self.resized)} '
+                f'resized, {len(self.ignored)} ignored{kept}')
 
 
 def read_pretrained(path: str | Path, network: str | None = None, layout: str | None = None) -> Pretrained:
@@ -81,8 +84,8 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
 
     Args:
         path: A ``.pth`` or ``.safetensors`` file, or an http(s) address of one.
-        network: ``'teacher'`` or ``'student'`` where the file has both; None for the one that the method's authors evaluate,
-            which is the teacher of DINO and its heirs, and the trained encoder of MoCo and BYOL.
+        network: ``'teacher'`` or ``'student'`` where the file has both; None for the one that the method's authors
+            evaluate, which is the teacher of DINO and its heirs, and the trained encoder of MoCo and BYOL.
         layout: Force one of :data:`mmdssl.checkpoint.layouts.LAYOUTS` instead of recognising it.
 
     Raises:
@@ -97,7 +100,8 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     beside = _config_json(path) if any('embeddings.patch_embeddings.' in name for name in tensors) else {}
     stored = stored_config(content, metadata, beside)
     own = own_config(stored)
-    net = find_network(tensors, path, network, any_names=own is not None and 'arch' not in own)
+    any_names = own is not None and not own['type'].endswith('.VisionTransformer')
+    net = find_network(tensors, path, network, any_names)
     net.ours, net.safetensors = own is not None, in_safetensors
     kind = recognise(net, layout)
     state, ignored = translate(net, kind)
@@ -107,9 +111,13 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
         config = own
     else:
         width = describe(state)['embed_dim']
-        heads = beside.get('num_attention_heads') if beside.get('hidden_size') == width else None
+        if beside.get('hidden_size') != width:
+            beside = {}
+        if beside.get('hidden_act', 'gelu') != 'gelu':
+            raise InputError(f'{path} is not supported: the MLPs of its network use {beside["hidden_act"]}, ours GELU')
         registers = 'reg_token' in state and kind.name in ('dinov2', 'huggingface')  # DINOv2 changed its rule with them
-        config = vit_config(state, heads or kind.num_heads(width), 'antialias' if registers else kind.position_rule)
+        config = vit_config(state, beside.get('num_attention_heads', kind.num_heads(width)),
+                            'antialias' if registers else kind.position_rule)
     return Pretrained(path, kind.name, net.prefix, state, config, ignored)
 
 
@@ -134,10 +142,11 @@ def backbone_config(path: str | Path | Pretrained, network: str | None = None, l
     pretrained = path if isinstance(path, Pretrained) else read_pretrained(path, network, layout)
     config = pretrained.config
     if config.get('depth', 0) is None:
-        raise InputError(f'{path} holds a ResNet of unusual depth: give a ResNet-18, -34, -50, -101 or -152')
+        raise InputError(f'{pretrained.path} holds a ResNet of unusual depth: give a ResNet-18, -34, -50, -101 or -152')
     if isinstance(config.get('arch'), dict) and config['arch']['num_heads'] is None:
-        raise InputError(f'{path} does not tell how many heads its network of width {config["arch"]["embed_dim"]} has: write the '
-                         "backbone's config yourself, with init_cfg=dict(type='SSLPretrained', ...)")
+        raise InputError(f'{pretrained.path} does not tell how many heads its network of width '
+                         f'{config["arch"]["embed_dim"]} has: write the config of the backbone yourself, with '
+                         "init_cfg=dict(type='SSLPretrained', ...)")
     return config
 
 
@@ -145,16 +154,17 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
                     layout: str | None = None, overrule: Sequence[str] = ()) -> LoadReport:
     """Load a checkpoint into a backbone: all of it, or nothing and an error.
 
-    Tables of positions are resized in fp32 where the frames differ. By rule, only these may be left over: heads, decoders and other
-    networks of the file, a mask token that only one side has, the pyramid, and stages that a part of a ResNet does not have.
+    Tables of positions are resized in fp32 where the frames differ. By rule, only these may be left over: heads,
+    decoders and other networks of the file, a mask token that only one side has, the pyramid, and stages that a part of
+    a ResNet does not have.
 
     Args:
         backbone: Ours, timm's vision transformer, or a ResNet of mmdet, mmseg or torchvision.
         source: File or address, see :func:`read_pretrained`, or its result.
         network: See :func:`read_pretrained`.
         layout: The same.
-        overrule: Facts that no shape shows, of ``num_heads``, ``position_rule``, ``img_size`` and ``style``, in which the backbone may
-            differ from what the checkpoint implies.
+        overrule: Facts that no shape shows, of ``num_heads``, ``position_rule``, ``img_size`` and ``style``, in which
+            the backbone may differ from what the checkpoint implies.
 
     Raises:
         InputError: Naming what does not fit and the likely cause; the backbone is unchanged.
@@ -182,7 +192,7 @@ def _check_shapes(given: Pretrained, own: dict[str, Tensor]) -> None:
     different = [f'{name} is {theirs[name]} in the file and {ours[name]} in the backbone' for name in ours
                  if theirs[name] != ours[name]]
     if different:
-        raise InputError(f'{given.path} ({given.layout}) does not fit the backbone: {"; ".join(different)}: build the backbone that '
+        raise InputError(f'{given} does not fit the backbone: {"; ".join(different)}: build the backbone that '
                          f'mmdssl.checkpoint.backbone_config gives, {_in_words(given.config)}')
 
 
@@ -190,7 +200,8 @@ def _in_words(config: dict) -> str:
     return f'dict({", ".join(f"{key}={value!r}" for key, value in config.items())})'
 
 
-def _check_hidden_facts(backbone: nn.Module, given: Pretrained, own: dict[str, Tensor], overrule: Sequence[str]) -> None:
+def _check_hidden_facts(backbone: nn.Module, given: Pretrained, own: dict[str, Tensor],
+                        overrule: Sequence[str]) -> None:
     """Compare what shapes do not show, as far as both sides tell."""
     config = {**DEFAULTS, **given.config}
     facts = {}
@@ -198,38 +209,37 @@ def _check_hidden_facts(backbone: nn.Module, given: Pretrained, own: dict[str, T
         facts['style'] = config.get('style', 'pytorch'), getattr(backbone, 'style', None)
     elif is_vit(given.state) and is_vit(own):
         arch = ARCHITECTURES[config['arch']] if isinstance(config['arch'], str) else config['arch']
-        facts['num_heads'] = arch['num_heads'], getattr(dict(backbone.named_modules()).get('blocks.0.attn'), 'num_heads', None)
+        attention = dict(backbone.named_modules()).get('blocks.0.attn')
+        facts['num_heads'] = arch['num_heads'], getattr(attention, 'num_heads', None)
         if 'pos_embed' in own:
             facts['position_rule'] = config['position_rule'], getattr(backbone, 'position_rule', None)
         elif getattr(backbone, 'position', None) == 'sincos':  # its frame is the unit of its positions
             facts['img_size'] = config['img_size'], backbone.frame[0] * backbone.patch_size
     for fact, (theirs, ours) in facts.items():
         if None not in (theirs, ours) and theirs != ours and fact not in overrule:
-            raise InputError(f'{given.path} ({given.layout}) was made with {fact}={theirs!r} and the backbone has {ours!r}, which no '
-                             f"shape shows but changes what it computes: set it so, or allow it with overrule=('{fact}', )")
+            raise InputError(f'{given} was made with {fact}={theirs!r} and the backbone has {ours!r}, which no shape '
+                             'shows but changes what it computes: set it so, or allow it with '
+                             f"overrule=('{fact}', )")
 
 
 def _fit_positions(backbone: nn.Module, given: Pretrained, state: dict[str, Tensor], own: dict[str, Tensor],
                    report: LoadReport) -> None:
     """Bring the table of positions to the backbone's frame and slots, or explain why there is none on one side."""
     num_class = int('cls_token' in state)
+    theirs, ours = given.config.get('position', 'learnable'), getattr(backbone, 'position', None)
     if 'pos_embed' not in state:
-        if 'pos_embed' in own:
-            raise InputError(f"{given.path} ({given.layout}) has no table of positions and the backbone has: set its position to "
-                             f"'{given.config.get('position', 'sincos')}'")
-        theirs, ours = given.config.get('position', 'learnable'), getattr(backbone, 'position', None)
-        if ours in ('sincos', 'none') and ours != theirs:
-            raise InputError(f"{given.path} ({given.layout}) has position='{theirs}' and the backbone position='{ours}': set it so")
+        if ours is not None and ours != theirs:
+            raise InputError(f"{given} has position='{theirs}' and the backbone position='{ours}': set it so")
         return
     table = state['pos_embed']
     if 'pos_embed' not in own:
-        if getattr(backbone, 'position', None) == 'sincos' and is_sincos(table[:, num_class:]):
-            report.ignored[f'{given.prefix}pos_embed'] = 'equals the fixed positions of the backbone'
-            del state['pos_embed']
-            return
-        raise InputError(f"{given.path} ({given.layout}) has a table of positions and the backbone has none"
-                         f"{' (its fixed ones are others)' if getattr(backbone, 'position', None) == 'sincos' else ''}: set its "
-                         "position to 'learnable'")
+        fixed = ours == 'sincos'
+        if not (fixed and is_sincos(table[:, num_class:])):
+            raise InputError(f'{given} has a table of positions and the backbone has none'
+                             f"{' (its fixed ones are others)' if fixed else ''}: set its position to 'learnable'")
+        report.ignored[f'{given.prefix}pos_embed'] = 'equals the fixed positions of the backbone'
+        del state['pos_embed']
+        return
     grid = tuple(getattr(backbone, 'frame', None) or backbone.patch_embed.grid_size)
     slots = own['pos_embed'].shape[1] - grid[0] * grid[1]
     patches = resize_table(table[:, num_class:], grid, {**DEFAULTS, **given.config}['position_rule'])
@@ -243,7 +253,8 @@ def _fit_positions(backbone: nn.Module, given: Pretrained, state: dict[str, Tens
         report.resized['pos_embed'] = (tuple(table.shape), tuple(state['pos_embed'].shape))
 
 
-def _fit_relative_positions(backbone: nn.Module, state: dict[str, Tensor], own: dict[str, Tensor], report: LoadReport) -> None:
+def _fit_relative_positions(backbone: nn.Module, state: dict[str, Tensor], own: dict[str, Tensor],
+                            report: LoadReport) -> None:
     grid = tuple(getattr(backbone, 'frame', None) or backbone.patch_embed.grid_size)
     for name in [name for name in state if name.endswith('relative_position_bias_table')]:
         table = state[name]
@@ -281,26 +292,29 @@ def _optional(name: str) -> str:
 
 def _mismatch(given: Pretrained, state: dict[str, Tensor], own: dict[str, Tensor], report: LoadReport) -> str:
     """What does not fit, and the likely cause."""
-    missing = [name for name, reason in report.missing.items() if not reason]
-    reshaped = [f'{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}' for name in report.unexpected if name in own]
-    unexpected = [name for name in report.unexpected if name not in own]
-    parts = [f'{len(names)} tensors {what} ({some(names)})'
-             for names, what in ((missing, 'are missing'), (unexpected, 'are unexpected'), (reshaped, 'have another shape')) if names]
+    wrong = {
+        'are missing': [name for name, reason in report.missing.items() if not reason],
+        'are unexpected': [name for name in report.unexpected if name not in own],
+        'have another shape': [f'{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}'
+                               for name in report.unexpected if name in own]}
+    parts = [f'{len(names)} tensors {what} ({some(names)})' for what, names in wrong.items() if names]
     inside = next((name[:-len(anchor)] for anchor in ANCHORS for name in own if name.endswith(f'.{anchor}')), None)
     if inside:
-        cause = f"this is a whole model with its backbone in '{inside}': load into that, with init_cfg in the config of the backbone"
+        cause = (f"this is a whole model with its backbone in '{inside}': load into that, with init_cfg in the config "
+                 'of the backbone')
     elif not report.matched:
         cause = f'the file holds a {given.config["type"]}, which is another kind of network'
     else:
         cause = f'the network was built in another way: compare with {_in_words(given.config)}'
-    return f'{given.path} ({given.layout}) does not fit: {"; ".join(parts)}: {cause}'
+    return f'{given} does not fit: {"; ".join(parts)}: {cause}'
 
 
 @WEIGHT_INITIALIZERS.register_module()
 class SSLPretrained:
     """``init_cfg=dict(type='SSLPretrained', checkpoint=...)`` of a backbone in any project on MMEngine.
 
-    It is :func:`load_pretrained`; modules whose weights came from the file are not initialised again after it.
+    It is :func:`load_pretrained`; modules whose weights came from the file are not initialised again after it. In a
+    list of several initialisers it comes last.
 
     Args:
         checkpoint: See :func:`read_pretrained`.
@@ -309,7 +323,8 @@ class SSLPretrained:
         overrule: See :func:`load_pretrained`.
     """
 
-    def __init__(self, checkpoint: str, network: str | None = None, layout: str | None = None, overrule: Sequence[str] = ()):
+    def __init__(self, checkpoint: str, network: str | None = None, layout: str | None = None,
+                 overrule: Sequence[str] = ()):
         self.checkpoint = checkpoint
         self.network = network
         self.layout = layout

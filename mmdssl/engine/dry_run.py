@@ -10,10 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.console import Console
 from rich.table import Table
 
+from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.log_processor import peak_memory
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.registry import RUNNERS
@@ -57,7 +58,10 @@ class _Clock(Hook):
 
     def before_train(self, runner: Runner) -> None:
         loader = runner.train_dataloader
-        keys = list(islice(loader.sampler, LOADED_IMAGES))
+        if isinstance(loader.sampler, EpochSampler):
+            keys = list(islice(loader.sampler, LOADED_IMAGES))
+        else:  # reading from an infinite sampler would end it
+            keys = list(range(min(LOADED_IMAGES, len(loader.dataset))))
         loader.dataset[keys[0]]  # the first one imports decoders, too
         start = time.perf_counter()
         for key in keys:
@@ -98,10 +102,12 @@ def _table(runner: Runner, step: float, loading: float) -> Table:
     if hasattr(runner.val_loop, 'bank'):
         table.add_row('k-NN: bank, queries',
                       f'{len(runner.val_loop.bank.dataset):,}, {len(runner.val_dataloader.dataset):,}')
-    table.add_row('global batch', f'{runner.global_batch_size} images')
+    table.add_row('global batch', f'{runner.global_batch_size} image{"s" * (runner.global_batch_size > 1)}')
     group = runner.optim_wrapper.param_groups[-1]
     table.add_row('learning rate (highest)', f'{group.get("initial_lr", group["lr"]):.3g}')
-    table.add_row('epochs x iterations', f'{runner.max_epochs} x {len(loader)}')
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    table.add_row(*(('epochs x iterations', f'{runner.max_epochs} x {len(loader)}') if by_epoch else
+                    ('iterations', f'{runner.max_iters:,}')))
     table.add_row('peak memory', f'{peak_memory():,} MiB per process')
     table.add_row('speed', f'{batch * runner.world_size / seconds:.1f} images per second')
     limit = 'data' if data > network else 'network'

@@ -37,8 +37,8 @@ class ParameterRule(NamedTuple):
 class OptimWrapperConstructor:
     """As few parameter groups as (learning-rate scale, weight decay or none) allows: fused optimizers stay fused.
 
-    One for pretraining, classification, detection and segmentation. Frozen parameters are left out and tied ones come once. Groups
-    are in the order of their learning rates, so the last one has the base rate.
+    One for pretraining, classification, detection and segmentation. Frozen parameters are left out and tied ones come once, in the
+    order of the model.
 
     Args:
         optim_wrapper_cfg: ``optimizer`` (config), and the arguments of the wrapper, by default ours.
@@ -77,7 +77,7 @@ class OptimWrapperConstructor:
         for rule in self.rules(model):
             groups.setdefault((rule.lr_scale, rule.decays), []).append(parameters[rule.name])
         return [dict(params=group, **({} if decays else dict(weight_decay=0.)), **({} if scale == 1 else dict(lr=lr * scale)))
-                for (scale, decays), group in sorted(groups.items(), key=lambda item: item[0][0])]
+                for (scale, decays), group in groups.items()]
 
     def rules(self, model: nn.Module) -> list[ParameterRule]:
         """How each trained parameter of a model is treated, in the model's order."""

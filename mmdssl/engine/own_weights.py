@@ -61,3 +61,5 @@ def _follow_width(part: ConfigDict, before: int, after: int) -> None:
         part.in_channels = width * after // before
     elif width is not None:
         part.in_channels = [each * after // before for each in width]
+        if part.get('num_convs') == 0:  # a linear head: the maps side by side
+            part.channels = sum(part.in_channels)

@@ -88,7 +88,8 @@ def plain_vit(weights: dict[str, Tensor], images: Tensor, heads: int, rule: str)
         bias = w.get(f'{name}.qkv.bias')
         if bias is None:
             bias = torch.cat([w[f'{name}.q_bias'], torch.zeros(dim), w[f'{name}.v_bias']])
-        q, k, v = F.linear(x, w[f'{name}.qkv.weight'], bias).reshape(len(x), -1, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+        qkv = F.linear(x, w[f'{name}.qkv.weight'], bias).reshape(len(x), -1, 3, heads, dim // heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         logits = q @ k.transpose(-2, -1) * (dim // heads)**-0.5
         table = w.get(f'{name}.relative_position_bias_table', w.get('rel_pos_bias.relative_position_bias_table'))
         if table is not None:
@@ -102,8 +103,9 @@ def plain_vit(weights: dict[str, Tensor], images: Tensor, heads: int, rule: str)
 
     for i in range(sum(name.endswith('norm1.weight') for name in w)):
         block = f'blocks.{i}'
-        x = x + w.get(f'{block}.ls1.gamma', w.get(f'{block}.gamma_1', 1.)) * attention(norm(x, f'{block}.norm1'), f'{block}.attn')
-        x = x + w.get(f'{block}.ls2.gamma', w.get(f'{block}.gamma_2', 1.)) * mlp(norm(x, f'{block}.norm2'), f'{block}.mlp')
+        scales = [w.get(f'{block}.ls{j}.gamma', w.get(f'{block}.gamma_{j}', 1.)) for j in (1, 2)]
+        x = x + scales[0] * attention(norm(x, f'{block}.norm1'), f'{block}.attn')
+        x = x + scales[1] * mlp(norm(x, f'{block}.norm2'), f'{block}.mlp')
     return (norm(x, 'norm') if 'norm.weight' in w else x)[:, num_prefix:]
 
 
@@ -122,7 +124,8 @@ def resnet_weights(width: int = 4) -> dict[str, Tensor]:
     weights = {}
 
     def conv(name: str, norm: str, outputs: int, inputs: int, size: int) -> None:
-        weights[f'{name}.weight'] = torch.randn(outputs, inputs, size, size, generator=generator) * (inputs * size * size)**-0.5
+        kernel = torch.randn(outputs, inputs, size, size, generator=generator)
+        weights[f'{name}.weight'] = kernel * (inputs * size * size)**-0.5
         for kind in ('weight', 'bias', 'running_mean', 'running_var'):
             weights[f'{norm}.{kind}'] = torch.rand(outputs, generator=generator) + 0.5
         weights[f'{norm}.num_batches_tracked'] = torch.tensor(7)
@@ -148,7 +151,7 @@ def plain_resnet(weights: dict[str, Tensor], images: Tensor) -> Tensor:
 
     def conv(x: Tensor, name: str, norm: str, stride: int = 1) -> Tensor:
         x = F.conv2d(x, w[f'{name}.weight'], stride=stride, padding=w[f'{name}.weight'].shape[-1] // 2)
-        return F.batch_norm(x, w[f'{norm}.running_mean'], w[f'{norm}.running_var'], w[f'{norm}.weight'], w[f'{norm}.bias'])
+        return F.batch_norm(x, *(w[f'{norm}.{kind}'] for kind in ('running_mean', 'running_var', 'weight', 'bias')))
 
     x = F.max_pool2d(conv(images, 'conv1', 'bn1', 2).relu(), 3, 2, 1)
     for stage, blocks in enumerate((3, 4, 6, 3), 1):

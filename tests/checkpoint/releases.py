@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import NamedTuple
 
 import torch
@@ -78,8 +79,8 @@ def selfpatch_bare() -> Release:
 
 def pqcl() -> Release:
     weights = dict(vit_weights(positions='mae'), masked_embed=torch.ones(1, DIM))
-    unused = {'norm2.weight': torch.ones(DIM), 'norm2.bias': torch.ones(DIM),
-              **{name.replace('blocks.0.', 'query_block.'): tensor for name, tensor in weights.items() if 'blocks.0.' in name}}
+    block = {name.removeprefix('blocks.0.'): tensor for name, tensor in weights.items() if name.startswith('blocks.0.')}
+    unused = {'norm2.weight': torch.ones(DIM), 'norm2.bias': torch.ones(DIM), **behind('query_block.', block)}
     return Release(pair({**weights, **unused}), weights, 'pqcl')
 
 
@@ -123,7 +124,8 @@ def _beit_weights(shared: bool) -> Weights:
         generator = torch.Generator().manual_seed(seed)
         weights[f'{owner}.relative_position_bias_table'] = torch.randn((2 * GRID - 1)**2 + 3, 3, generator=generator)
     for i in range(DEPTH):
-        weights.update({f'blocks.{i}.gamma_1': torch.full((DIM, ), 0.5), f'blocks.{i}.gamma_2': torch.full((DIM, ), 0.7)})
+        weights[f'blocks.{i}.gamma_1'] = torch.full((DIM, ), 0.5)
+        weights[f'blocks.{i}.gamma_2'] = torch.full((DIM, ), 0.7)
         q, _, v = weights.pop(f'blocks.{i}.attn.qkv.bias').chunk(3)
         weights.update({f'blocks.{i}.attn.q_bias': q, f'blocks.{i}.attn.v_bias': v})
     return weights
@@ -148,7 +150,8 @@ def beit_finetuned() -> Release:
 def _dinov2_weights(registers: int) -> Weights:
     weights = vit_weights(registers=registers)
     for i in range(DEPTH):
-        weights.update({f'blocks.{i}.ls1.gamma': torch.full((DIM, ), 0.5), f'blocks.{i}.ls2.gamma': torch.full((DIM, ), 0.7)})
+        weights[f'blocks.{i}.ls1.gamma'] = torch.full((DIM, ), 0.5)
+        weights[f'blocks.{i}.ls2.gamma'] = torch.full((DIM, ), 0.7)
     return weights
 
 
@@ -163,10 +166,9 @@ def dinov2_registers() -> Release:
 
 
 def dinov2_chunks() -> Release:
+    """Blocks in chunks, one each here: chunk, then the number among all blocks."""
     weights = _dinov2_weights(0)
-    content = {name.replace(f'blocks.{i}.', f'blocks.{i // 2}.{i}.', 1) if name.startswith(f'blocks.{i}.') else name: tensor
-               for i in range(DEPTH) for name, tensor in weights.items()
-               if name.startswith(f'blocks.{i}.') or i == 0 and 'blocks' not in name}
+    content = {re.sub(r'^blocks\.(\d+)\.', r'blocks.\1.\1.', name): tensor for name, tensor in weights.items()}
     teacher = {**behind('backbone.', {**content, 'mask_token': torch.ones(1, DIM)}), **head('dino_head.')}
     return Release(dict(teacher=teacher), weights, 'dinov2')
 
@@ -177,26 +179,41 @@ def deit() -> Release:
     return Release(dict(model={**weights, **classifier}), weights, 'timm', 3, 'antialias')
 
 
+RUN = '''custom_imports = dict(imports=['mmdssl'])
+model = dict(
+    backbone=dict(
+        type='VisionTransformer', arch={arch}, patch_size={patch}, img_size={size}, position='sincos',
+        drop_path_rate=0.1, mask_token=True),
+    teacher_temperature=(0.04, 0.07, 30),
+    type='PQCL')
+'''
+DETECTOR = '''model = dict(
+    type='MaskRCNN',
+    backbone=dict(type='mmdssl.VisionTransformer', arch={arch}, patch_size={patch}, img_size={size}, pyramid=True,
+                  position_rule='dino'))
+'''
+
+
 def mmdssl_run() -> Release:
     """Of the runner, with the config as text; two heads and the fixed positions, which only the config tells."""
     weights = vit_weights(positions='none')
-    text = (f"custom_imports = dict(imports=['mmdssl'])\nmodel = dict(\n    backbone=dict(\n        type='VisionTransformer',\n"
-            f'        arch=dict(embed_dim={DIM}, depth={DEPTH}, num_heads=2),\n        patch_size={PATCH}, img_size={GRID * PATCH},\n'
-            "        position='sincos', drop_path_rate=0.1, mask_token=True),\n    temperature=(0.04, 0.07, 30),\n    type='PQCL')\n")
+    text = RUN.format(arch=dict(embed_dim=DIM, depth=DEPTH, num_heads=2), patch=PATCH, size=GRID * PATCH)
     token = dict(mask_token=torch.ones(1, 1, DIM))
     state = {**behind('student.backbone.', {**vit_weights(positions='none', seed=1), **token}), **head('student.head.'),
-             **behind('teacher.backbone.', {**weights, **token}), **head('teacher.head.'), 'centers.cls.center': torch.ones(8)}
-    return Release(dict(state_dict=state, meta=dict(cfg=text, epoch=3), message_hub=dict(log={})), weights, 'mmdssl', 2, 'size')
+             **behind('teacher.backbone.', {**weights, **token}), **head('teacher.head.'),
+             'centers.cls.center': torch.ones(8)}
+    content = dict(state_dict=state, meta=dict(cfg=text, epoch=3), message_hub=dict(log={}))
+    return Release(content, weights, 'mmdssl', 2, 'size')
 
 
 def mmdssl_detector() -> Release:
     """A detector that was trained with our backbone, pyramid and all."""
     weights = vit_weights()
-    text = (f"model = dict(type='MaskRCNN', backbone=dict(type='mmdssl.VisionTransformer', pyramid=True, img_size={GRID * PATCH},"
-            f"position_rule='dino', arch=dict(embed_dim={DIM}, depth={DEPTH}, num_heads=2), patch_size={PATCH}))")
-    state = {**behind('backbone.', {**weights, 'pyramid.up.0.weight': torch.ones(3)}), 'neck.fpn_convs.0.conv.weight': torch.ones(2)}
+    text = DETECTOR.format(arch=dict(embed_dim=DIM, depth=DEPTH, num_heads=2), patch=PATCH, size=GRID * PATCH)
+    state = {**behind('backbone.', {**weights, 'pyramid.up.0.weight': torch.ones(3)}),
+             'neck.fpn_convs.0.conv.weight': torch.ones(2)}
     return Release(dict(state_dict=state, meta=dict(cfg=text)), weights, 'mmdssl', 2, 'dino')
 
 
-RELEASES = (dino, dino_bare, ibot, ibot_bare, selfpatch, selfpatch_bare, pqcl, bam, bam_with_teacher, mocov3, mae, mae_bare, beit,
-            beit_finetuned, dinov2, dinov2_registers, dinov2_chunks, deit, mmdssl_run, mmdssl_detector)
+RELEASES = (dino, dino_bare, ibot, ibot_bare, selfpatch, selfpatch_bare, pqcl, bam, bam_with_teacher, mocov3, mae,
+            mae_bare, beit, beit_finetuned, dinov2, dinov2_registers, dinov2_chunks, deit, mmdssl_run, mmdssl_detector)

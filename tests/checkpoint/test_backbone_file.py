@@ -12,8 +12,9 @@ from mmdssl.registry import MODELS
 
 
 def test_round_trip_builds_the_same_network(tiny_backbone, tmp_path):
-    backbone = MODELS.build(dict(tiny_backbone, position='sincos', mask_token=True)).eval()
-    save_backbone(backbone, tmp_path / 'b.safetensors', dict(tiny_backbone, position='sincos', mask_token=True), epoch=3)
+    config = dict(tiny_backbone, position='sincos', mask_token=True)
+    backbone = MODELS.build(config).eval()
+    save_backbone(backbone, tmp_path / 'b.safetensors', config, epoch=3)
     loaded = load_backbone(tmp_path / 'b.safetensors')
     assert not loaded.training
     images = torch.randn(2, 3, 40, 24)

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 from plain import DEPTH, DIM, GRID, PATCH, resnet_weights, vit_weights
-from releases import RELEASES, beit, beit_finetuned, bam, dino, dinov2, dinov2_registers, mmdssl_run, selfpatch
+from releases import RELEASES, bam, behind, beit, beit_finetuned, dino, dinov2, dinov2_registers, mmdssl_run, selfpatch
 from safetensors.torch import load_file
 
 from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained
@@ -16,6 +16,7 @@ from mmdssl.errors import InputError
 
 os.environ['HF_HUB_OFFLINE'] = '1'
 
+SIZES = dict(img_size=GRID * PATCH, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=3, num_classes=0)
 # No class token, or no final norm.
 NOT_HUGGING_FACE = {'selfpatch', 'selfpatch_bare', 'beit_finetuned'}
 
@@ -35,7 +36,7 @@ def saved(release, folder):
 def test_round_trips_are_exact(release, form, suffix, tmp_path):
     source, target = saved(release, tmp_path), tmp_path / f'target{suffix}'
     if form == 'huggingface' and release.__name__ in NOT_HUGGING_FACE:
-        with pytest.raises(InputError, match="cannot be written in Hugging Face's form, which needs a (class token|final norm)"):
+        with pytest.raises(InputError, match="Hugging Face's form, which needs a (class token|final norm)"):
             convert_checkpoint(source, target, form)
         return
     left_out = convert_checkpoint(source, target, form)
@@ -57,19 +58,18 @@ def test_round_trips_are_exact(release, form, suffix, tmp_path):
     (selfpatch, dict(class_token=False, global_pool='avg', final_norm=False, fc_norm=False))])
 def test_timm_builds_it(release, options, tmp_path):
     convert_checkpoint(saved(release, tmp_path), tmp_path / 'model.safetensors', 'timm')
-    model = timm.models.VisionTransformer(**dict(dict(img_size=GRID * PATCH, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=3,
-                                                      num_classes=0), **options)).eval()
+    model = timm.models.VisionTransformer(**{**SIZES, **options}).eval()
     model.load_state_dict(load_file(tmp_path / 'model.safetensors'))
     expected = load_backbone(tmp_path / 'source.pth').forward_tokens(images()).patches
-    torch.testing.assert_close(model.forward_features(images())[:, model.num_prefix_tokens:], expected, rtol=1e-4, atol=1e-4)
+    given = model.forward_features(images())[:, model.num_prefix_tokens:]
+    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('release', [beit, beit_finetuned])
 def test_timm_builds_a_beit(release, tmp_path):
     convert_checkpoint(saved(release, tmp_path), tmp_path / 'model.safetensors', 'timm')
-    model = timm.models.Beit(img_size=GRID * PATCH, patch_size=PATCH, embed_dim=DIM, depth=DEPTH, num_heads=3, num_classes=0,
-                             qkv_bias=True, use_rel_pos_bias=True, use_abs_pos_emb=release is beit_finetuned, init_values=1.,
-                             global_pool='token').eval()
+    model = timm.models.Beit(**SIZES, qkv_bias=True, use_rel_pos_bias=True, use_abs_pos_emb=release is beit_finetuned,
+                             init_values=1., global_pool='token').eval()
     if release is beit_finetuned:
         model.norm = torch.nn.Identity()
     model.load_state_dict(load_file(tmp_path / 'model.safetensors'))
@@ -93,8 +93,9 @@ def test_hugging_face_builds_it(release, tmp_path):
 
 def test_what_hugging_face_wrote_comes_back(tmp_path):
     transformers = pytest.importorskip('transformers')
-    options = dict(hidden_size=DIM, num_hidden_layers=2, num_attention_heads=4, image_size=GRID * PATCH, patch_size=PATCH)
-    transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**options)).save_pretrained(tmp_path / 'theirs')
+    config = transformers.Dinov2WithRegistersConfig(hidden_size=DIM, num_hidden_layers=2, num_attention_heads=4,
+                                                    image_size=GRID * PATCH, patch_size=PATCH)
+    transformers.Dinov2WithRegistersModel(config).save_pretrained(tmp_path / 'theirs')
     (tmp_path / 'again').mkdir()
     convert_checkpoint(tmp_path / 'theirs/model.safetensors', tmp_path / 'ours.safetensors', 'mmdssl')
     convert_checkpoint(tmp_path / 'ours.safetensors', tmp_path / 'again/model.safetensors', 'huggingface')
@@ -110,7 +111,7 @@ def test_either_network_of_a_pair(tmp_path):
 
 
 def test_a_resnet_keeps_torchvisions_names(tmp_path):
-    torch.save(dict(state_dict={f'module.encoder_q.{name}': tensor for name, tensor in resnet_weights().items()}), tmp_path / 'r.pth')
+    torch.save(dict(state_dict=behind('module.encoder_q.', resnet_weights())), tmp_path / 'r.pth')
     for form in ('timm', 'mmdssl'):
         convert_checkpoint(tmp_path / 'r.pth', tmp_path / f'{form}.safetensors', form)
         written = load_file(tmp_path / f'{form}.safetensors')
@@ -130,7 +131,7 @@ def test_what_a_form_cannot_hold_is_refused(tmp_path):
         with pytest.raises(InputError, match='whose keys have no bias'):
             convert_checkpoint(tmp_path / 'keys.pth', tmp_path / 'out.pth', form)
     torch.save(vit_weights(registers=4), tmp_path / 'registers.pth')
-    with pytest.raises(InputError, match='registers only with LayerScale'):
+    with pytest.raises(InputError, match='needs LayerScale beside registers'):
         convert_checkpoint(tmp_path / 'registers.pth', tmp_path / 'out.pth', 'huggingface')
 
 

@@ -9,12 +9,13 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.registry import DefaultScope
 from plain import DEPTH, DIM, GRID, PATCH, resnet_weights, vit_weights
-from releases import beit, beit_finetuned, behind, bam, dino, dino_bare, dinov2, ibot, mae_bare, mmdssl_run, mocov3
+from releases import bam, behind, beit, beit_finetuned, dino, dino_bare, dinov2, ibot, mae_bare, mmdssl_run, mocov3
 from safetensors.torch import save_file
 from torch import nn
 
 import mmdssl  # noqa: F401  before mmdet, which needs its stand-in for mmcv's compiled operators
-from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, load_pretrained, pretrained, read_pretrained
+from mmdssl.checkpoint import (backbone_config, convert_checkpoint, load_backbone, load_pretrained, pretrained,
+                               read_pretrained)
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -47,8 +48,8 @@ def test_the_report_names_every_tensor(save):
     assert report.missing == dict(mask_token='only needed to mask patches')
     assert report.ignored['student.module.backbone.masked_embed'] == 'outside the backbone'
     assert report.ignored['teacher.head.mlp.0.weight'] == 'outside the backbone'
-    assert str(report) == (f'{path}: layout ibot (teacher.backbone.*), {len(report.matched)} tensors matched, 0 resized, '
-                           f'{len(report.ignored)} ignored, 1 of the backbone keep their initial values')
+    assert str(report) == (f'{path}: layout ibot (teacher.backbone.*), {len(report.matched)} tensors matched, 0 '
+                           f'resized, {len(report.ignored)} ignored, 1 of the backbone keep their initial values')
 
 
 def test_a_pyramid_keeps_its_initial_weights(save):
@@ -119,13 +120,13 @@ def test_facts_that_no_shape_shows_can_be_overruled(save):
 
 
 def test_fixed_positions(save):
-    """A stored table that equals the backbone's own positions is not needed; where a run stored none, none is made up."""
+    """A stored table that equals the backbone's own is not needed; where a run stored none, none is made up."""
     mae, moco, run = (save(release().content, f'{release.__name__}.pth') for release in (mae_bare, mocov3, mmdssl_run))
     report = load_pretrained(vit(position='sincos'), mae)
     assert report.ignored == dict() | {'model.pos_embed': 'equals the fixed positions of the backbone'}
     with pytest.raises(InputError, match="its fixed ones are others.*'learnable'"):
         load_pretrained(vit(position='sincos', arch=sizes(num_heads=12)), moco)
-    with pytest.raises(InputError, match="has no table of positions and the backbone has: set its position to 'sincos'"):
+    with pytest.raises(InputError, match="position='sincos' and the backbone position='learnable'"):
         load_pretrained(vit(arch=sizes(num_heads=2)), run)
     with pytest.raises(InputError, match="position='sincos' and the backbone position='none'"):
         load_pretrained(vit(arch=sizes(num_heads=2), position='none'), run)
@@ -165,12 +166,38 @@ def test_a_whole_detector_in_place_of_its_backbone(save):
     (['patch_embed.proj.weight', 'rope_embed.periods'], 'rotary'),
     (['patch_embed.proj.weight', 'blocks.0.attn.q_norm.weight'], 'query-key norms'),
     (['backbone.patch_embed.projection.weight', 'backbone.layers.0.ln1.weight'], 'mmpretrain'),
+    (['distilled.cls_token', 'embeddings.patch_embeddings.projection.weight', 'embeddings.distillation_token'],
+     'distillation token'),
     (['stem.0.weight', 'stages.0.0.weight'], 'hierarchical'),
     (['a.patch_embed.proj.weight', 'b.patch_embed.proj.weight'], 'several networks, a., b.'),
 ])
 def test_what_cannot_be_loaded_is_refused_by_name(names, message, save):
     with pytest.raises(InputError, match=message):
         read_pretrained(save({name: torch.ones(8, 3, 2, 2) for name in names}))
+
+
+def test_a_vision_transformer_of_mmseg_is_refused_by_name(save):
+    text = "model = dict(backbone=dict(type='VisionTransformer', img_size=512))"
+    weights = {'backbone.patch_embed.projection.weight': torch.ones(2), 'backbone.layers.0.ln1.weight': torch.ones(2)}
+    with pytest.raises(InputError, match="mmseg's own vision transformers"):
+        read_pretrained(save(dict(state_dict=weights, meta=dict(cfg=text))))
+
+
+def test_incomplete_files_are_refused(save, tmp_path):
+    weights = vit_weights()
+    del weights['pos_embed']
+    with pytest.raises(InputError, match="has no positions and no config.*layout='mmdssl'"):
+        read_pretrained(save(weights))
+    assert read_pretrained(save(weights), layout='mmdssl').config['position'] == 'sincos'
+    with pytest.raises(InputError, match='has 20 positions, which are no square grid and a class token'):
+        read_pretrained(save(dict(vit_weights(), pos_embed=torch.ones(1, 20, DIM))))
+    convert_checkpoint(save(dino_bare().content), tmp_path / 'model.pth', 'huggingface')
+    state = torch.load(tmp_path / 'model.pth')
+    for kind in ('weight', 'bias'):
+        lacking = {name: tensor for name, tensor in state.items() if f'0.attention.attention.value.{kind}' not in name}
+        torch.save(lacking, tmp_path / 'model.pth')
+        with pytest.raises(InputError, match=rf'are missing \(blocks.0.attn.qkv.{kind}\)'):
+            load_backbone(tmp_path / 'model.pth')
 
 
 def test_a_width_that_tells_no_heads(save):
@@ -189,7 +216,7 @@ class Evil:
 def test_unsafe_and_damaged_files_are_refused(save, tmp_path):
     with pytest.raises(InputError, match='exec'):
         read_pretrained(save(dict(dino().content, extra=Evil())))
-    text = "model = dict(backbone=dict(type='VisionTransformer', arch=__import__('builtins').__dict__.update(harmed=True)))"
+    text = "model = dict(backbone=dict(type='VisionTransformer', arch=setattr(__import__('builtins'), 'harmed', 1)))"
     assert read_pretrained(save(dict(state_dict=vit_weights(), meta=dict(cfg=text)))).layout == 'dino'
     assert not hasattr(builtins, 'harmed')
     path = save(dino().content)
@@ -238,7 +265,8 @@ def test_init_cfg_in_any_scope(scope, save, said):
     from mmdet.registry import MODELS as MMDET_MODELS
     from mmseg.registry import MODELS as MMSEG_MODELS
     path = str(save(dino().content))
-    config = dict(backbone_config(path), pyramid=True, init_cfg=dict(type='SSLPretrained', checkpoint=path, network='student'))
+    init_cfg = dict(type='SSLPretrained', checkpoint=path, network='student')
+    config = dict(backbone_config(path), pyramid=True, init_cfg=init_cfg)
     with DefaultScope.overwrite_default_scope(scope):
         backbone = dict(mmdssl=MODELS, mmdet=MMDET_MODELS, mmseg=MMSEG_MODELS)[scope].build(config)
         backbone.init_weights()
@@ -257,7 +285,7 @@ class Part(BaseModule):
 
 
 def test_children_do_not_overwrite_what_was_loaded(save, said):
-    """MMEngine initialises the children of a module after it, and mmdet's residual blocks set their last norms to zero."""
+    """MMEngine initialises children after their parent, and mmdet's residual blocks set their last norms to zero."""
     from mmdet.registry import MODELS as MMDET_MODELS
     path = str(save(dict(state_dict=behind('module.encoder_q.', resnet_weights()))))
 
@@ -296,19 +324,23 @@ def test_a_wrong_checkpoint_stops_init_weights(save):
 
 def test_config_of_a_backbone(save):
     path = save(dinov2().content)
-    expected = dict(type='mmdssl.VisionTransformer', arch=sizes(), patch_size=8, img_size=32, position_rule='dino', mask_token=True,
-                    layer_scale=1e-5)
+    expected = dict(type='mmdssl.VisionTransformer', arch=sizes(), patch_size=8, img_size=32, position_rule='dino',
+                    mask_token=True, layer_scale=1e-5)
     assert backbone_config(path) == backbone_config(read_pretrained(path)) == expected
     assert backbone_config(save(mmdssl_run().content, 'run.pth')) == dict(
-        type='mmdssl.VisionTransformer', arch=sizes(num_heads=2), patch_size=8, img_size=32, position='sincos', mask_token=True)
+        type='mmdssl.VisionTransformer', arch=sizes(num_heads=2), patch_size=8, img_size=32, position='sincos',
+        mask_token=True)
 
 
 def test_a_config_beside_a_file_of_hugging_face(save, tmp_path):
     convert_checkpoint(save(mocov3().content), tmp_path / 'model.pth', 'huggingface')
     assert backbone_config(tmp_path / 'model.pth')['arch']['num_heads'] == 12
-    for text in ('{"hidden_size": 192, "num_attention_heads": 6}', '{"hidden_size": 48, "num_attention_heads": 6}', '{"hidden'):
+    for text, heads in (('{"hidden_size": 192, "num_attention_heads": 6}', 6),
+                        ('{"hidden_size": 48, "num_attention_heads": 6}', 3), ('{"hidden', 3)):
         (tmp_path / 'config.json').write_text(text)
-        heads = backbone_config(tmp_path / 'model.pth')['arch']['num_heads']
-        assert heads == (6 if '192' in text else 3), 'only that of this network counts'
+        assert backbone_config(tmp_path / 'model.pth')['arch']['num_heads'] == heads, 'only that of this network counts'
     (tmp_path / 'config.json').write_text('{"hidden_size": 192, "num_attention_heads": 6}')
     assert backbone_config(save(dino_bare().content))['arch']['num_heads'] == 3, 'another file in the folder'
+    (tmp_path / 'config.json').write_text('{"hidden_size": 192, "hidden_act": "quick_gelu"}')
+    with pytest.raises(InputError, match='use quick_gelu'):
+        read_pretrained(tmp_path / 'model.pth')

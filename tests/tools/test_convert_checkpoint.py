@@ -28,7 +28,8 @@ def test_a_backbone_of_ours_to_timm_and_back(convert, tiny_backbone, tmp_path, c
     save_backbone(backbone, tmp_path / 'ours.safetensors', config)
     assert convert(tmp_path / 'ours.safetensors', tmp_path / 'timm.pth', '--to', 'timm') == 0
     printed = capsys.readouterr().out
-    assert f'{len(backbone.state_dict())} tensors as timm' in printed  # the mask token is gone, a table of positions is there
+    # Without the mask token, with a table of positions.
+    assert f'{len(backbone.state_dict())} tensors as timm' in printed
     assert 'left out, as timm has no place for them: mask_token' in printed
     assert convert(tmp_path / 'timm.pth', tmp_path / 'again.safetensors', '--to', 'mmdssl') == 0
     assert 'left out' not in capsys.readouterr().out
