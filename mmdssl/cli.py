@@ -42,7 +42,7 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
                          'configs/pretrain/pqcl.py')
     try:
         cfg = Config.fromfile(args.config)
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # a config is a program
         raise InputError(f"config '{args.config}' cannot be read ({type(error).__name__}: {error}): correct it or its "
                          '_base_') from None
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

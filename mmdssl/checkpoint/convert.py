@@ -67,8 +67,8 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
 
 
 def _write_config_json(path: Path, config: dict) -> None:
-    if path.exists() and 'mmdssl' not in json.loads(path.read_text()):
-        raise InputError(f"{path} is there already and belongs to something else: give the target a folder of its own")
+    if path.exists() and '"mmdssl"' not in path.read_text():
+        raise InputError(f'{path} is there already and belongs to something else: give the target a folder of its own')
     with whole_file(path) as partial:
         partial.write_text(json.dumps(config, indent=2) + '\n')
 
@@ -152,8 +152,10 @@ def _huggingface_config(given: Pretrained, family: str) -> dict:
                   patch_size=config['patch_size'], image_size=config['img_size'], num_channels=3, layer_norm_eps=1e-6,
                   qkv_bias=True)
     if family.startswith('dinov2'):
-        registers = dict(num_register_tokens=config['num_registers']) if config['num_registers'] else {}
-        return dict(common, mlp_ratio=int(config['mlp_ratio']), **registers)
+        if config['num_registers']:
+            common['num_register_tokens'] = config['num_registers']
+        ratio = config['mlp_ratio']
+        return dict(common, mlp_ratio=int(ratio) if ratio == int(ratio) else ratio)
     common['intermediate_size'] = round(arch['embed_dim'] * config['mlp_ratio'])
     if family == 'beit':
         common.update(use_relative_position_bias=True, use_mean_pooling=False,

@@ -13,7 +13,7 @@ from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 OF_THE_TASK = ('out_indices', 'out_norm', 'pyramid', 'window_size', 'global_blocks', 'checkpointing', 'frozen', 'drop_path_rate')
 
 
-def use_weights(cfg: Config, checkpoint: str, network: str = 'teacher', load: bool = True) -> None:
+def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: bool = True) -> None:
     """Make ``model.backbone`` the network of a checkpoint, of any size, and let it load its weights.
 
     The blocks whose maps are used stay at the same relative depth; necks and heads follow the width.
@@ -21,7 +21,7 @@ def use_weights(cfg: Config, checkpoint: str, network: str = 'teacher', load: bo
     Args:
         cfg: The config, changed in place.
         checkpoint: A file that :func:`mmdssl.checkpoint.backbone_config` understands.
-        network: ``'teacher'`` or ``'student'``, where the file has both.
+        network: ``'teacher'`` or ``'student'``, where the file has both; None for what its authors evaluate.
         load: Load the weights; otherwise the network starts from random ones.
 
     Raises:
@@ -34,6 +34,8 @@ def use_weights(cfg: Config, checkpoint: str, network: str = 'teacher', load: bo
     init = dict(type='SSLPretrained', checkpoint=str(checkpoint), network=network) if load else None
     if 'arch' not in old:  # a ResNet, all of which are alike
         old.init_cfg = init
+        if 'shared_head' in cfg.model.get('roi_head', {}):  # its last stage (C4)
+            cfg.model.roi_head.shared_head.init_cfg = init
         return
     before, after = (_sizes(backbone) for backbone in (old, found))
     task = {key: old[key] for key in OF_THE_TASK if key in old}
