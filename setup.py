@@ -13,6 +13,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdssl', 'mmdssl.*']),
+    package_data={'mmdssl.evaluation': ['published.yaml']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.6',

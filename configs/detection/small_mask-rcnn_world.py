@@ -22,7 +22,12 @@ val_dataloader = dict(dataset=dict(dataset, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=f'{data_root}annotations/instances_val2017.json')
 test_evaluator = val_evaluator
-model = dict(roi_head=dict(bbox_head=dict(num_classes=5), mask_head=dict(num_classes=5)))
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(type='ConvFCBBoxHead', num_shared_convs=1, num_shared_fcs=1, num_classes=5),
+        mask_head=dict(num_convs=1, num_classes=5)),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=100), rcnn=dict(sampler=dict(num=32))),
+    test_cfg=dict(rpn=dict(max_per_img=100)))
 train_cfg = dict(max_iters=300, val_interval=300)
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay=1.0))
 param_scheduler = [

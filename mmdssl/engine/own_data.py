@@ -82,15 +82,19 @@ def _coco_folder(ann_file: Path) -> Path:
 def _use_root(cfg: Config, root: str) -> None:
     """Move the data sets of a config, whose folders may also have their other usual names."""
     for loader in filter(None, (cfg.get(name) for name in LOADERS)):
-        dataset = loader.dataset
-        while 'dataset' in dataset:  # a wrapper, such as RepeatDataset
-            dataset = dataset.dataset
-        dataset.data_root = root
-        for key, folder in (dataset.get('data_prefix') or {}).items():
-            dataset.data_prefix[key] = _existing(root, folder)
+        for dataset in _plain(loader.dataset):
+            dataset.data_root = root
+            for key, folder in (dataset.get('data_prefix') or {}).items():
+                dataset.data_prefix[key] = _existing(root, folder)
     for part in ('val', 'test'):
         if 'ann_file' in (cfg.get(f'{part}_evaluator') or {}):
             cfg[f'{part}_evaluator'].ann_file = os.path.join(root, cfg[f'{part}_dataloader'].dataset.ann_file)
+
+
+def _plain(dataset: ConfigDict) -> list[ConfigDict]:
+    """The configs of the data sets inside wrappers that repeat or concatenate them."""
+    inside = dataset.get('datasets') or [part for part in [dataset.get('dataset')] if part]
+    return [plain for part in inside for plain in _plain(part)] if inside else [dataset]
 
 
 def _existing(root: str, folder: str) -> str:

@@ -5,7 +5,8 @@ import importlib.metadata
 import torch
 from torch import nn
 
-from mmdssl.evaluation.records import append_record, fingerprint_text, fingerprint_weights, read_records
+from mmdssl.evaluation.records import (append_record, fingerprint_file, fingerprint_text, fingerprint_weights,
+                                       read_records, standard_metrics)
 
 
 def test_records_come_back_in_order_with_what_made_them(tmp_path):
@@ -28,3 +29,13 @@ def test_fingerprints_tell_weights_and_texts_apart():
     assert fingerprint_weights(net) != before
     assert fingerprint_weights(net.to(torch.bfloat16)) != before
     assert fingerprint_text(['a', 'b']) == fingerprint_text(iter(['a', 'b'])) != fingerprint_text(['ab'])
+
+
+def test_metrics_get_the_names_and_the_unit_of_the_published_rows(tmp_path):
+    assert standard_metrics({'coco/bbox_mAP': 0.431, 'coco/bbox_mAP_50': 0.66, 'coco/segm_mAP_75': 0.416, 'coco/segm_mAP_s': 0.1}) == {
+        'box_AP': 43.1, 'box_AP50': 66.0, 'mask_AP75': 41.6, 'mask_APS': 10.0}
+    assert standard_metrics({'mIoU': 41.2, 'knn20_top1': 26.8}) == {'mIoU': 41.2, 'knn20_top1': 26.8}
+    assert standard_metrics({'J&F': 63.8, 'J_mean': 61.7, 'context4/F_mean': 65.5}) == {'J&F': 63.8, 'J': 61.7, 'context4/F': 65.5}
+    (tmp_path / 'a').write_bytes(b'weights')
+    (tmp_path / 'b').write_bytes(b'weights')
+    assert fingerprint_file(tmp_path / 'a') == fingerprint_file(tmp_path / 'b')

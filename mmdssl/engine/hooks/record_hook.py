@@ -16,6 +16,10 @@ from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.registry import HOOKS
 
 
+# mmdet gives no figures for a detector that finds nothing at all.
+NOTHING_FOUND = {'detection': {f'{kind}_AP{iou}': 0. for kind in ('box', 'mask') for iou in ('', 50, 75)}}
+
+
 @HOOKS.register_module()
 class RecordHook(Hook):
     """Appends a record to ``work_dir/results.jsonl`` after each evaluation, see :mod:`mmdssl.evaluation.records`.
@@ -47,7 +51,7 @@ class RecordHook(Hook):
             method=type(model).__name__,
             **describe_backbone(runner.cfg.model.backbone),
             **progress,
-            metrics=standard_metrics(metrics or {}),
+            metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
             checkpoint=fingerprint_weights(weights),
             config=fingerprint_text([runner.cfg.pretty_text]),
             dataset=fingerprint_text(_files(dataset)))

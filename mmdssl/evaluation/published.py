@@ -1,0 +1,43 @@
+"""Published results, as data: ``published.yaml``, whose first lines say what its fields mean."""
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+SOURCES = {
+    'adclr2023': 'Zhang, Zhu, Zhao, Yan: ADCLR, ICLR 2023',
+    'pqcl2023': 'Zhang, Zhou, Wang, Wang, Yan: PQCL, ICML 2023',
+    'bam2024': 'Shalam, Korman: BAM, ECCV 2024',
+    'lecture-mim': "Sadrdinov: LSDL lecture 05, 14.10.2024, reprinting the authors' table",
+    'densecl-note': 'a reading note on Wang et al.: DenseCL, CVPR 2021',
+}
+
+
+def published_rows(task: str | None = None, dataset: str | None = None, framework: str | None = None,
+                   backbone: str | None = None) -> list[dict]:
+    """Published results, in the order of their sources.
+
+    Args:
+        task: ``'detection'``, ``'segmentation'``, ``'video-segmentation'``, ...; None means any, here and below.
+        dataset: ``'coco'``, ``'ade20k'``, ``'davis-2017'``, ...
+        framework: Head and schedule, ``'mask-rcnn-1x'``, ...; rows that do not name theirs are left out.
+        backbone: ``'vit-s/16'``, ``'resnet50'``, ...; its patch size only counts where a row prints one.
+    """
+    wanted = dict(task=task, dataset=dataset, framework=framework)
+    return [dict(row) for row in _rows()
+            if all(value in (None, row.get(key)) for key, value in wanted.items())
+            and same_backbone(backbone, row.get('backbone'))]
+
+
+def same_backbone(wanted: str | None, printed: str | None) -> bool:
+    if wanted is None or printed is None:
+        return wanted is None
+    sizes, patches = zip(*(name.partition('/')[::2] for name in (wanted, printed)))
+    return sizes[0] == sizes[1] and (patches[0] == patches[1] or '' in patches)
+
+
+@cache
+def _rows() -> list[dict]:
+    return yaml.safe_load(Path(__file__).with_name('published.yaml').read_text())

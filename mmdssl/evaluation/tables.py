@@ -1,0 +1,169 @@
+"""Tables of results, ours above published ones, as text, Markdown and HTML. Every number comes from a record."""
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from mmdssl.evaluation.published import SOURCES, published_rows
+
+DASH = '–'
+# The columns that published rows fill; other metrics of ours follow.
+METRICS = {
+    'detection': ('box_AP', 'box_AP50', 'box_AP75', 'mask_AP', 'mask_AP50', 'mask_AP75'),
+    'segmentation': ('mIoU', 'aAcc', 'mAcc'),
+    'video-segmentation': ('J&F', 'J', 'F'),
+}
+STYLE = '''\
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
+body { color: #222; background: #fff }
+table { border-collapse: collapse; margin: .5em 0 }
+th, td { padding: .2em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
+th:first-child, td:first-child { text-align: left }
+.ours td { background: #fff3c4; font-weight: 600 }
+.notes { color: #555; font-size: 13px; padding-left: 1.5em }
+div { overflow-x: auto }
+'''
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Attributes:
+        cells: One per column, the first says what was measured.
+        ours: Highlight it.
+        note: A footnote; rows with the same one share it.
+    """
+    cells: Sequence[str]
+    ours: bool = False
+    note: str = ''
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its title, footnotes and, below them, sentences."""
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    sentences: Sequence[str] = field(default=())
+
+    @property
+    def notes(self) -> list[str]:
+        """The footnotes; number n of the text is entry n - 1."""
+        return list(dict.fromkeys(row.note for row in self.rows if row.note))
+
+    def marked(self, row: Row) -> list[str]:
+        """The cells of a row, the first one with the number of its footnote."""
+        mark = f' [{self.notes.index(row.note) + 1}]' if row.note else ''
+        return [row.cells[0] + mark, *row.cells[1:]]
+
+
+def compare(records: Iterable[dict]) -> list[Section]:
+    """A section per evaluation: our records and the published rows of the same backbone, head and schedule.
+
+    Args:
+        records: Of :class:`mmdssl.engine.hooks.RecordHook`; also, where known, ``weights`` (``'random'`` or others),
+            ``weights_name``, ``pretrain_method`` and ``pretrain_epochs``.
+    """
+    evaluations: dict[tuple, list[dict]] = {}
+    for record in records:
+        key = tuple(record.get(name) for name in ('task', 'dataset_name', 'framework', 'backbone'))
+        evaluations.setdefault(key, []).append(record)
+    return [_section(*key, ours) for key, ours in evaluations.items()]
+
+
+def _section(task: str, dataset: str | None, framework: str | None, backbone: str | None, ours: list[dict]) -> Section:
+    published = published_rows(task, dataset, framework, backbone) if dataset else []
+    names = [name for name in METRICS.get(task, ()) if any(name in row['metrics'] for row in (*ours, *published))]
+    names += [name for record in ours for name in record['metrics'] if name not in names]
+    names = list(dict.fromkeys(names))
+    rows = [Row([label(record), *_cells(record, names)], ours=True) for record in ours]
+    rows += [Row([row['method'], *_cells(row, names)], note=_note(row)) for row in published]
+    title = ', '.join(filter(None, (task, dataset, framework, backbone)))
+    return Section(title, ['method', 'epochs', *(name.replace('_', ' ') for name in names)], rows)
+
+
+def label(record: dict) -> str:
+    """What the weights of a record are called in a table."""
+    if record.get('weights') == 'random':
+        return 'random weights'
+    method, name = record.get('pretrain_method'), record.get('weights_name', 'ours')
+    return f'{method} ({name})' if method else name
+
+
+def number(name: str, value: float | None) -> str:
+    """A metric as it is printed: percentages with one decimal; a dash for what is missing, and for COCO's -1."""
+    if value is None or '_AP' in name and value < 0:
+        return DASH
+    return f'{value:.3g}' if 'seconds' in name else f'{value:.1f}'
+
+
+def _cells(row: dict, names: list[str]) -> list[str]:
+    epochs = DASH if row.get('weights') == 'random' else str(row.get('pretrain_epochs', DASH))
+    return [epochs, *(number(name, row['metrics'].get(name)) for name in names)]
+
+
+def _note(row: dict) -> str:
+    settings = ', '.join(f'{key.replace("_", " ")}: {value}' for key, value in row.get('setting', {}).items())
+    return '; '.join(filter(None, (f'{SOURCES[row["source"]]}, {row["location"]}', settings, row.get('note'))))
+
+
+def to_text(sections: Iterable[Section]) -> Group:
+    """For the console."""
+    parts = []
+    for section in sections:
+        table = Table(title=Text(section.title), title_justify='left')
+        for i, column in enumerate(section.columns):
+            table.add_column(Text(column), justify='right' if i else 'left')
+        for row in section.rows:
+            table.add_row(*map(Text, section.marked(row)), style='bold yellow' if row.ours else None)
+        notes = [f'[{i}] {note}' for i, note in enumerate(section.notes, 1)]
+        parts += [table, *map(Text, (*notes, *section.sentences, ''))]
+    return Group(*parts)
+
+
+def to_markdown(sections: Iterable[Section], title: str) -> str:
+    lines = [f'# {_markdown(title)}', '']
+    for section in sections:
+        lines += [f'## {_markdown(section.title)}', '', _markdown_row(section.columns),
+                  _markdown_row([':--', *['--:'] * (len(section.columns) - 1)], str)]
+        for row in section.rows:
+            lines.append(_markdown_row(section.marked(row), _bold if row.ours else _markdown))
+        lines += ['', *(f'- \\[{i}\\] {_markdown(note)}' for i, note in enumerate(section.notes, 1)), '']
+        lines += [line for sentence in section.sentences for line in (_markdown(sentence), '')]
+    return '\n'.join(lines)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r'([\\`*_\[\]<>|#])', r'\\\1', ' '.join(text.split()))
+
+
+def _bold(text: str) -> str:
+    return f'**{_markdown(text)}**'
+
+
+def _markdown_row(cells: Iterable[str], write=_markdown) -> str:
+    return f'| {" | ".join(map(write, cells))} |'
+
+
+def to_html(sections: Iterable[Section], title: str) -> str:
+    """A page that needs no other file."""
+    body = [f'<h1>{html.escape(title)}</h1>']
+    for section in sections:
+        head = ''.join(f'<th>{html.escape(column)}</th>' for column in section.columns)
+        rows = []
+        for row in section.rows:
+            cells = ''.join(f'<td>{html.escape(cell)}</td>' for cell in section.marked(row))
+            rows.append(f'<tr{" class=ours" * row.ours}>{cells}</tr>')
+        notes = ''.join(f'<li>{html.escape(note)}</li>' for note in section.notes)
+        body += [f'<h2>{html.escape(section.title)}</h2>', f'<div><table><tr>{head}</tr>', *rows, '</table></div>']
+        body += [f'<ol class=notes>{notes}</ol>'] * bool(notes)
+        body += [f'<p>{html.escape(sentence)}</p>' for sentence in section.sentences]
+    head = ['<!doctype html>', '<html lang=en>', '<meta charset=utf-8>', f'<title>{html.escape(title)}</title>']
+    return '\n'.join([*head, f'<style>\n{STYLE}</style>', *body, ''])

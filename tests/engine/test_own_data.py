@@ -1,0 +1,51 @@
+"""``--data`` of the dense tasks; that of pretraining is in the tests of tools/train.py."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmdssl.engine.own_data import use_data
+from mmdssl.errors import InputError
+
+ROOT = Path(__file__).parents[2] / 'configs'
+
+
+def test_coco_with_its_folders_inside_images(tmp_path):
+    for part in ('train2017', 'val2017'):
+        (tmp_path / 'images' / part).mkdir(parents=True)
+    cfg = Config.fromfile(ROOT / 'detection/small_mask-rcnn_coco.py')
+    use_data(cfg, str(tmp_path))
+    assert [cfg[name].dataset.data_root for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')] == [str(tmp_path)] * 3
+    assert cfg.train_dataloader.dataset.data_prefix.img == 'images/train2017'
+    assert cfg.val_dataloader.dataset.data_prefix.img == 'images/val2017'
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == f'{tmp_path}/annotations/instances_val2017.json'
+
+
+def test_ade20k_with_short_names_of_its_folders(tmp_path):
+    for kind in ('images', 'annotations'):
+        for part in ('train', 'validation'):
+            (tmp_path / kind / part).mkdir(parents=True)
+    cfg = Config.fromfile(ROOT / 'segmentation/semfpn_vit-small_40k_ade20k.py')
+    use_data(cfg, str(tmp_path))
+    assert cfg.train_dataloader.dataset.data_prefix == dict(img_path='images/train', seg_map_path='annotations/train')
+    assert cfg.val_dataloader.dataset.data_prefix == dict(img_path='images/validation', seg_map_path='annotations/validation')
+
+
+def test_wrapped_datasets(tmp_path):
+    for folder in ('JPEGImages', 'SegmentationClass', 'SegmentationClassAug'):
+        (tmp_path / folder).mkdir()
+    cfg = Config.fromfile(ROOT / 'segmentation/semfpn_vit-small_40k_voc12.py')
+    use_data(cfg, str(tmp_path))
+    assert [part.data_root for part in cfg.train_dataloader.dataset.datasets] == [str(tmp_path)] * 2
+
+
+def test_davis_and_what_is_missing(tmp_path):
+    cfg = Config.fromfile(ROOT / 'video/davis2017.py')
+    use_data(cfg, str(tmp_path))
+    assert cfg.test_dataloader.dataset.data_root == str(tmp_path)
+    with pytest.raises(InputError, match='does not exist'):
+        use_data(cfg, str(tmp_path / 'nowhere'))
+    with pytest.raises(InputError, match="has no folder 'train2017'"):
+        use_data(Config.fromfile(ROOT / 'detection/small_mask-rcnn_coco.py'), str(tmp_path))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from mmdssl.evaluation.published import SOURCES, published_rows, same_backbone
+
+
+def test_every_row_has_what_tables_need():
+    rows = published_rows()
+    assert len(rows) > 400 and len({row['id'] for row in rows}) == len(rows)
+    for row in rows:
+        assert {'task', 'method', 'location'} <= row.keys() and row['source'] in SOURCES
+        assert row['metrics'] and all(isinstance(value, (int, float)) for value in row['metrics'].values())
+
+
+def test_filter_keeps_one_head_schedule_and_backbone():
+    rows = published_rows('detection', 'coco', 'mask-rcnn-1x', 'vit-s/16')
+    assert {row['method'] for row in rows} == {'ADCLR', 'MoCo-v3', 'MoBY', 'DINO', 'SelfPatch', 'iBOT', 'PQCL'}
+    assert next(row for row in rows if row['method'] == 'PQCL')['metrics']['box_AP'] == 43.1
+    everything = published_rows()
+    assert [row['id'] for row in rows] == [
+        row['id'] for row in everything
+        if tuple(map(row.get, ('task', 'dataset', 'framework', 'backbone'))) ==
+        ('detection', 'coco', 'mask-rcnn-1x', 'vit-s/16')]
+    assert published_rows('detection', 'coco', 'mask-rcnn-c4-1x') == []
+
+
+def test_no_argument_filters_nothing():
+    assert len(published_rows(task='detection')) > len(published_rows(task='detection', dataset='coco')) > 0
+
+
+@pytest.mark.parametrize('wanted, printed, same', [
+    ('vit-s/16', 'vit-s/16', True), ('vit-s/16', 'vit-s', True), ('vit-s', 'vit-s/16', True), ('vit-s/16', 'vit-s/8', False),
+    ('vit-s/16', 'vit-b', False), ('resnet50', 'resnet50', True), ('resnet50', 'resnet50w2', False), ('vit-s/16', None, False),
+    (None, 'vit-s', True), (None, None, True)])
+def test_a_patch_size_counts_where_it_is_printed(wanted, printed, same):
+    assert same_backbone(wanted, printed) == same
+
+
+def test_rows_can_be_changed_without_harm():
+    published_rows()[0]['method'] = 'changed'
+    assert published_rows()[0]['method'] != 'changed'

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from mmdssl.evaluation.published import published_rows
+from mmdssl.evaluation.tables import DASH, Row, Section, compare, number, to_html, to_markdown, to_text
+
+NASTY = '<b>[red]a|b* & "c"'
+METRICS = {'box_AP': 41.2345, 'box_AP50': 62.5, 'box_AP75': 44.1, 'mask_AP': 37.9, 'mask_AP50': 59.8, 'mask_AP75': 40.2,
+           'box_APL': -100., 'box_APS': 21.7}
+
+
+def record(**fields) -> dict:
+    return dict(dict(task='detection', dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16', metrics=METRICS,
+                     weights='pretrained', weights_name='run/backbone.safetensors'), **fields)
+
+
+def plain(sections) -> str:
+    console = Console(width=200, record=True, file=open('/dev/null', 'w'))
+    console.print(to_text(sections))
+    return console.export_text()
+
+
+class Cells(HTMLParser):
+    """The text of a page, by the element it is in."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open, self.texts, self.tags = [], {}, []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        while self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        self.texts.setdefault(self.open[-1] if self.open else '', []).append(data)
+
+
+def test_ours_come_first_then_the_published_rows_of_the_same_setting():
+    section, = compare([record(weights='random'), record(pretrain_method='PQCL', pretrain_epochs=400)])
+    published = published_rows('detection', 'coco', 'mask-rcnn-1x', 'vit-s/16')
+    assert [row.cells[0] for row in section.rows] == [
+        'random weights', 'PQCL (run/backbone.safetensors)', *(row['method'] for row in published)]
+    assert [row.ours for row in section.rows] == [True, True] + [False] * len(published)
+    epochs = [row.cells[1] for row in section.rows]
+    assert epochs[:2] == [DASH, '400'] and epochs[2:] == [str(row.get('pretrain_epochs', DASH)) for row in published]
+
+
+def test_a_section_per_evaluation():
+    sections = compare([record(), record(framework='cascade-rcnn-1x'), record(), record(task='segmentation', dataset_name='ade20k',
+                        framework='fpn-40k', metrics=dict(mIoU=40.))])
+    assert [section.title for section in sections] == [
+        'detection, coco, mask-rcnn-1x, vit-s/16', 'detection, coco, cascade-rcnn-1x, vit-s/16',
+        'segmentation, ade20k, fpn-40k, vit-s/16']
+    assert sum(row.ours for row in sections[0].rows) == 2
+
+
+def test_every_form_has_every_number_of_a_record_and_of_the_published_rows():
+    sections = compare([record()])
+    numbers = {number(name, value) for name, value in METRICS.items()} | {
+        number(name, value) for row in published_rows('detection', 'coco', 'mask-rcnn-1x', 'vit-s/16')
+        for name, value in row['metrics'].items()}
+    assert '41.2' in numbers and DASH in numbers  # COCO says -1 where there are no such objects
+    forms = [plain(sections), to_markdown(sections, 'A title'), ' '.join(Cells(to_html(sections, 'A title')).texts['td'])]
+    for form in forms:
+        assert numbers <= set(re.findall(r'[\d.]+|–', form))
+
+
+def test_missing_cells_are_dashes():
+    section, = compare([record(metrics=dict(box_AP=41.))])
+    adclr = next(row for row in section.rows if row.cells[0] == 'ADCLR')
+    assert adclr.cells[1:] == ['300', '44.3', DASH, DASH, '39.7', DASH, DASH]
+    assert section.rows[0].cells[2:] == ['41.0', DASH, DASH, DASH, DASH, DASH]
+
+
+def test_source_and_doubts_of_a_row_are_a_footnote_that_like_rows_share():
+    section, = compare([record()])
+    adclr, moco = (next(row for row in section.rows if row.cells[0] == name) for name in ('ADCLR', 'MoCo-v3'))
+    assert 'ICLR 2023, Abstract (Table 3)' in adclr.note and 'epochs, backbone inferred' in adclr.note
+    assert moco.note == 'Zhang, Zhou, Wang, Wang, Yan: PQCL, ICML 2023, Table 2'
+    assert section.notes == [adclr.note, moco.note]
+    assert section.marked(adclr)[0] == 'ADCLR [1]' and section.marked(section.rows[-1])[0].endswith(' [2]')
+    for form in (plain([section]), to_html([section], 't'), to_markdown([section], 't')):
+        assert 'epochs, backbone inferred' in form
+
+
+@pytest.mark.parametrize('name, value, text', [
+    ('mIoU', 38.25, '38.2'), ('mIoU', None, DASH), ('box_APL', -100., DASH), ('J_decay', -3.42, '-3.4'),
+    ('seconds_per_frame', 0.13752, '0.138')])
+def test_number(name, value, text):
+    assert number(name, value) == text
+
+
+@pytest.fixture
+def nasty() -> list[Section]:
+    return [Section(NASTY, [NASTY, 'x_y'], [Row([NASTY, '1.0'], ours=True, note=NASTY)], [NASTY])]
+
+
+def test_html_shows_any_text_as_it_is(nasty):
+    page = to_html(nasty, NASTY)
+    cells = Cells(page)
+    assert NASTY == ''.join(cells.texts['h1']) == ''.join(cells.texts['h2']) == ''.join(cells.texts['li']) == ''.join(cells.texts['p'])
+    assert ''.join(cells.texts['td']) == f'{NASTY} [1]1.0'
+    assert 'b' not in dict(cells.tags) and ('tr', {'class': 'ours'}) in cells.tags
+    assert not re.search(r'(src|href)=|url\(|@import|<script', page)
+
+
+def test_markdown_shows_any_text_as_it_is(nasty):
+    lines = to_markdown(nasty, NASTY).splitlines()
+    table = [line for line in lines if line.startswith('|')]
+    assert [len(re.findall(r'(?<!\\)\|', line)) for line in table] == [3, 3, 3]
+    assert not any(re.search(r'(?<!\\)[<\[]', line) for line in lines)
+    shown = re.sub(r'\\(.)', r'\1', table[-1])
+    assert shown == f'| **{NASTY} [1]** | **1.0** |'
+
+
+def test_text_shows_any_text_as_it_is(nasty):
+    assert plain(nasty).count(NASTY) == 5

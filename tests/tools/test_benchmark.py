@@ -1,0 +1,288 @@
+"""tools/benchmark.py, with jobs that only pretend to run, and once for real."""
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdssl.checkpoint import save_backbone
+from mmdssl.datasets.sample_world import make_sample_world
+from mmdssl.evaluation.records import append_record, read_records
+from mmdssl.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / 'tools/benchmark.py'
+SCORES = {  # of the pretended jobs: random weights, pretrained ones
+    'detection': dict(box_AP50=(20.25, 30.5), mask_AP50=(15., 14.)),
+    'segmentation': dict(mIoU=(30., 30.5)),
+    'video-segmentation': {'J&F': (60., 51.)},
+}
+LENGTH = 10
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    spec = importlib.util.spec_from_file_location('benchmark', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, 'benchmark', module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, 'make_sample_world', lambda root, **kwargs: root.mkdir(parents=True, exist_ok=True))
+    return module
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_backbone) -> Path:
+    path = tmp_path / 'run/backbone.safetensors'
+    path.parent.mkdir()
+    save_backbone(MODELS.build(tiny_backbone), path, tiny_backbone, method='PQCL', epoch=15)
+    return path
+
+
+class Jobs:
+    """Stands in for running a command: leaves what the real tool leaves.
+
+    Attributes:
+        commands: What was run, from the tool on.
+        broken: Names of jobs that fail.
+        stopped: Names of jobs that end before their last evaluation.
+    """
+
+    def __init__(self):
+        self.commands, self.broken, self.stopped, self.seen = [], set(), set(), {}
+
+    def __call__(self, command, log, title, console) -> int:
+        self.commands.append(command[1:])
+        folder = Path(command[command.index('--work-dir') + 1])
+        job = log.parent.name
+        self.seen[job] = sorted(path.name for path in folder.glob('*'))
+        if job in self.broken:
+            log.write_text('some lines\nout of memory, or so\n')
+            return 1
+        config = next(Path(part) for part in command if part.endswith('.py') and 'tools' not in part)
+        evaluation = folder.name == 'evaluation'
+        folder.mkdir(exist_ok=True)
+        length = dict(train_cfg=dict(max_iters=LENGTH)) if 'video' not in str(config) else {}
+        Config(length).dump(folder / config.name)
+        (folder / 'last_checkpoint').write_text(str(folder / 'iter_10.pth'))
+        (folder / 'iter_10.pth').touch()
+        task = 'video-segmentation' if 'davis' in job else 'detection' if 'rcnn' in job else 'segmentation'
+        if job in self.stopped and not evaluation:
+            return 0
+        append_record(folder / 'results.jsonl', task=task, dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16',
+                      metrics={name: scores['random' not in job] for name, scores in SCORES[task].items()},
+                      **({} if evaluation or not length else dict(iteration=LENGTH, epoch=0)))
+        return 0
+
+    @property
+    def names(self) -> list[str]:
+        return [Path(command[command.index('--work-dir') + 1]).name for command in self.commands]
+
+
+@pytest.fixture
+def jobs(benchmark, monkeypatch) -> Jobs:
+    jobs = Jobs()
+    monkeypatch.setattr(benchmark, 'run_command', jobs)
+    return jobs
+
+
+@pytest.fixture
+def run(benchmark, jobs, checkpoint, tmp_path):
+    """Function that runs the tool and returns its exit code and the commands of this run."""
+
+    def run(*args: str) -> tuple[int, list[str]]:
+        jobs.commands.clear()
+        code = benchmark.main([str(checkpoint), '--work-dir', str(tmp_path / 'out'), *args])
+        return code, list(jobs.names)
+    return run
+
+
+QUICK = ['small_mask-rcnn_world_random', 'small_mask-rcnn_world', 'small_semfpn_world_random', 'small_semfpn_world',
+         'small_davis2017_world_random', 'small_davis2017_world']
+
+
+def test_quick_suite_compares_with_random_weights(run, tmp_path, capsys):
+    assert run() == (0, QUICK)
+    records = read_records(tmp_path / 'out/results.jsonl')
+    assert [(record['job'], record['weights']) for record in records] == list(zip(QUICK, ['random', 'pretrained'] * 3))
+    assert all(record['suite'] == 'quick' and record['pretrain_epochs'] == 15 for record in records)
+    shown = capsys.readouterr().out
+    for text in (shown, (tmp_path / 'out/table.md').read_text(), (tmp_path / 'out/table.html').read_text()):
+        for number in ('20.2', '30.5', '+10.2', '-1.0', '60.0', '51.0', '-9.0'):
+            assert number in text
+        assert 'Detection: these weights are better than random ones (box AP50 +10.2).' in text
+        assert 'Segmentation: these weights are as good as random ones' in text
+        assert 'are worse than random ones (J&' in text and 'better than random ones on 1 of 3 tasks' in text
+
+
+def test_commands_of_the_jobs(run, jobs, checkpoint, tmp_path):
+    world = tmp_path / 'out/world'
+    run('--amp', 'bf16', '--network', 'student', '--cfg-options', 'small_mask-rcnn_world.train_cfg.max_iters=7')
+    detection = [str(ROOT / 'tools/train.py'), str(ROOT / 'configs/detection/small_mask-rcnn_world.py'), '--pretrained',
+                 str(checkpoint), '--resume', '--amp', 'bf16', '--work-dir']
+    assert jobs.commands[0] == [
+        *detection, str(tmp_path / 'out/small_mask-rcnn_world_random'), '--data', str(world / 'coco'), '--random',
+        '--cfg-options', 'train_cfg.max_iters=7']
+    assert jobs.commands[1] == [
+        *detection, str(tmp_path / 'out/small_mask-rcnn_world'), '--data', str(world / 'coco'),
+        '--cfg-options', 'train_cfg.max_iters=7', 'model.backbone.init_cfg.network=student']
+    assert '--cfg-options' not in jobs.commands[2]
+    assert jobs.commands[5] == [
+        str(ROOT / 'tools/test.py'), str(ROOT / 'configs/video/small_davis2017_world.py'), str(checkpoint), '--work-dir',
+        str(tmp_path / 'out/small_davis2017_world'), '--data', str(world / 'davis'),
+        '--cfg-options', 'model.backbone.init_cfg.network=student', 'model.amp=bf16']
+
+
+def test_several_gpus_go_through_the_launch_scripts(run, jobs):
+    run('--gpus', '4')
+    assert jobs.commands[0][:3] == [str(ROOT / 'tools/dist_train.sh'),
+                                    str(ROOT / 'configs/detection/small_mask-rcnn_world.py'), '4']
+    script, config, checkpoint, gpus = jobs.commands[5][:4]
+    assert script == str(ROOT / 'tools/dist_test.sh') and checkpoint.endswith('.safetensors') and gpus == '4'
+
+
+def test_what_is_done_is_not_done_again(run, capsys):
+    run()
+    first = capsys.readouterr().out
+    assert run() == (0, [])
+    second = capsys.readouterr().out
+    assert second.count('done before') == 6
+    assert first[first.index('All tasks'):] == second[second.index('All tasks'):]
+    assert run('--table-only') == (0, [])
+
+
+def test_a_failure_is_shown_and_does_not_stop_the_others(run, jobs, capsys):
+    jobs.broken = {'small_mask-rcnn_world'}
+    assert run() == (1, QUICK)
+    shown = capsys.readouterr().out
+    assert 'small_mask-rcnn_world (2 of 6) failed' in shown and 'out of memory, or so' in shown
+    assert 'Detection:' not in shown and 'on 0 of 2 tasks' in shown
+    jobs.broken = set()
+    assert run() == (0, ['small_mask-rcnn_world'])
+    assert 'job.json' in jobs.seen['small_mask-rcnn_world']  # it goes on where it was
+    assert 'on 1 of 3 tasks' in capsys.readouterr().out
+
+
+def test_other_weights_start_all_jobs_afresh(run, jobs, checkpoint, tiny_backbone, capsys):
+    run()
+    torch.manual_seed(1)
+    save_backbone(MODELS.build(tiny_backbone), checkpoint, tiny_backbone)
+    capsys.readouterr()
+    assert run('--table-only')[0] == 2 and 'has no results' in capsys.readouterr().err
+    assert run() == (0, QUICK)
+    assert all(files == ['job.json'] for files in jobs.seen.values())  # nothing to resume from
+
+
+def test_another_recipe_starts_its_jobs_afresh(run, jobs):
+    run()
+    assert run('--cfg-options', 'small_semfpn_world.optim_wrapper.optimizer.lr=1e-3') == (0, QUICK[2:4])
+    assert run('--cfg-options', 'small_semfpn_world.optim_wrapper.optimizer.lr=1e-3') == (0, [])
+    jobs.broken = set(QUICK)
+    assert run() == (0, [])  # the results of both recipes are kept
+
+
+def test_a_job_stopped_in_its_last_evaluation_is_evaluated(run, jobs, tmp_path):
+    jobs.stopped = {'small_semfpn_world'}
+    code, names = run()
+    assert code == 0 and names == [*QUICK[:4], 'evaluation', *QUICK[4:]]
+    command = jobs.commands[4]
+    job = tmp_path / 'out/small_semfpn_world'
+    assert command[:3] == [str(ROOT / 'tools/test.py'), str(job / 'small_semfpn_world.py'), str(job / 'iter_10.pth')]
+    assert command[-2:] == ['--cfg-options', 'resume=False']
+    record, = (record for record in read_records(tmp_path / 'out/results.jsonl') if record['job'] == 'small_semfpn_world')
+    assert record['metrics'] == dict(mIoU=30.5)
+
+
+def test_dense_suite_stands_next_to_published_rows(run, tmp_path, capsys):
+    code, names = run('--suite', 'all')
+    assert code == 0 and names == [
+        'mask-rcnn_vit-small_1x_coco', 'cascade-mask-rcnn_vit-small_1x_coco', 'semfpn_vit-small_40k_ade20k',
+        'upernet_vit-small_160k_ade20k', 'davis2017']
+    shown = capsys.readouterr().out
+    assert 'PQCL (run/backbone.safetensors)' in shown and 'SelfPatch' in shown and '42.1' in shown
+    assert run('--suite', 'video', '--random') == (0, ['davis2017_random'])
+
+
+@pytest.mark.parametrize('kind', ['vit-small', 'vit-base', 'resnet50'])
+def test_configs_of_the_suites_exist_and_are_told_apart_in_tables(benchmark, kind):
+    labels = set()
+    for job in benchmark.plan('all', False, kind):
+        record = Config.fromfile(job.file).default_hooks.record
+        labels.add((record['task'], record['dataset'], record.get('framework')))
+    assert len(labels) == len(benchmark.plan('all', False, kind))
+
+
+@pytest.mark.parametrize('backbone, kind', [
+    (dict(type='mmdssl.VisionTransformer', arch='small'), 'vit-small'),
+    (dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=768, depth=12, num_heads=12)), 'vit-base'),
+    (dict(type='mmdet.ResNet', depth=50), 'resnet50')])
+def test_configs_follow_from_the_network(benchmark, monkeypatch, backbone, kind):
+    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: backbone)
+    assert benchmark.family(Path('x.pth'), None) == kind
+
+
+def test_what_cannot_work_is_said_before_anything_runs(run, benchmark, jobs, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'some/coco').mkdir(parents=True)
+    wrong = {
+        ('--data', str(tmp_path / 'some')): "has no folder 'ade20k'",
+        ('--gpus', '0'): '--gpus must be at least 1',
+        ('--cfg-options', 'train_cfg.max_iters=7'): 'with one of small_mask-rcnn_world, small_semfpn_world',
+        ('--table-only', ): 'leave --table-only out',
+    }
+    for args, message in wrong.items():
+        assert run(*args) == (2, []) and message in capsys.readouterr().err
+    assert benchmark.main([str(tmp_path / 'none.pth')]) == 2
+    assert 'none.pth' in capsys.readouterr().err
+    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=50))
+    assert run() == (2, []) and 'use --suite dense or video' in capsys.readouterr().err
+    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=18))
+    assert run() == (2, []) and 'holds a resnet18' in capsys.readouterr().err
+    assert not jobs.commands
+
+
+def test_a_folder_of_something_else_is_left_alone(run, tmp_path, capsys):
+    precious = tmp_path / 'out/small_mask-rcnn_world_random/epoch_12.pth'
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    assert run() == (2, []) and 'holds something else' in capsys.readouterr().err
+    assert precious.exists()
+
+
+def test_output_of_a_command_is_kept_and_its_exit_code_returned(benchmark, tmp_path):
+    console = benchmark.Console(file=open(os.devnull, 'w'))
+    command = [sys.executable, '-c', 'import sys; print("out"); print("err", file=sys.stderr); sys.exit(3)']
+    assert benchmark.run_command(command, tmp_path / 'log.txt', 'job', console) == 3
+    assert sorted((tmp_path / 'log.txt').read_text().split()) == ['err', 'out']
+
+
+def test_the_quick_suite_for_real(checkpoint, tmp_path):
+    """Two iterations of each training, on a handful of images."""
+    make_sample_world(tmp_path / 'world', train=10, val=10, size=16, coco=(8, 2), ade20k=(4, 2), clips=(0, 1), frames=3,
+                      workers=1)
+    options = [f'{config}.{option}' for config in ('small_mask-rcnn_world', 'small_semfpn_world') for option in (
+        'train_cfg.max_iters=2', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False')]
+    out = tmp_path / 'out'
+    done = subprocess.run(
+        [sys.executable, str(TOOL), str(checkpoint), '--work-dir', str(out), '--data', str(tmp_path / 'world'),
+         '--cfg-options', *options, 'small_davis2017_world.test_dataloader.num_workers=0'],
+        capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-4000:]
+    records = {record['job']: record for record in read_records(out / 'results.jsonl')}
+    assert list(records) == QUICK
+    for random, pretrained in zip(QUICK[::2], QUICK[1::2]):
+        assert 'pretrained' not in records[random]
+        assert records[pretrained]['pretrained']['path'] == str(checkpoint)
+        assert records[random]['checkpoint'] != records[pretrained]['checkpoint']
+        assert records[random]['dataset'] == records[pretrained]['dataset']
+    row = next(line for line in done.stdout.splitlines() if 'PQCL (run/backbone.safetensors)' in line)
+    shown = [f'{records[job]["metrics"][name]:.1f}' for job, name in (
+        (QUICK[1], 'box_AP50'), (QUICK[1], 'mask_AP50'), (QUICK[3], 'mIoU'), (QUICK[5], 'J&F'))]
+    assert row.replace('│', ' ').split()[-4:] == shown
+    assert json.loads((out / QUICK[0] / 'job.json').read_text())['source'] == records[QUICK[0]]['source']
