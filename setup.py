@@ -32,6 +32,7 @@ setup(
         'scipy',
         'shapely',
         'tensorboard',
-        'pytest',
     ],
+    # transformers: its classes are the source that its checkpoints are compared with.
+    extras_require={'test': ['pytest', 'transformers']},
 )

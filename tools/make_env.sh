@@ -24,6 +24,6 @@ echo "Installing into .venv with $("$python" --version) ..."
 start=$SECONDS
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --upgrade pip
-.venv/bin/python -m pip install --quiet --editable .
+.venv/bin/python -m pip install --quiet --editable '.[test]'
 cp setup.py "$stamp"
 echo "Installed in $((SECONDS - start)) s."
