@@ -5,10 +5,12 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from mmengine.config import Config
@@ -23,8 +25,7 @@ from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.engine.hooks.record_hook import backbone_name
 from mmdssl.errors import InputError
 from mmdssl.evaluation.records import fingerprint_file, fingerprint_text, read_records
-from mmdssl.evaluation.tables import (DASH, Row, Section, compare, label, number, to_html, to_markdown,
-                                      to_text)
+from mmdssl.evaluation.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DENSE = {
@@ -39,6 +40,7 @@ VIDEO = {'vit-small': 'video/davis2017', 'vit-base': 'video/davis2017', 'resnet5
 QUICK = ('detection/small_mask-rcnn_world', 'segmentation/small_semfpn_world', 'video/small_davis2017_world')
 WORLD = dict(train=10, val=10, size=16, coco=(192, 64), ade20k=(192, 64), clips=(0, 8))
 TAIL = 20  # lines of the log of a job that failed
+WIDTH = 160  # of the widest table, also where the window is narrower
 FOLDERS = dict(detection='coco', segmentation='ade20k', video='davis')
 # What the quick suite compares: the metrics of a task, and how far the first one differs between seeds.
 QUICK_METRICS = {
@@ -119,7 +121,7 @@ def run(args: argparse.Namespace) -> list[Job]:
     args.cfg_options = by_config(args.cfg_options, jobs)
     source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
     keys = {job: dict(source=source['source'], recipe=recipe(job, args)) for job in jobs}
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     failed = []
     if not args.table_only:
         use_data(args, jobs)
@@ -129,7 +131,7 @@ def run(args: argparse.Namespace) -> list[Job]:
                 console.print(f'{title}: done before')
             elif record := run_job(job, args, keys[job], title, console):
                 with open(folder / 'results.jsonl', 'a') as file:
-                    labels = dict(job=job.name, suite=job.suite, weights=job.weights)
+                    labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args))
                     file.write(json.dumps({**record, **labels, **keys[job], **source}) + '\n')
             else:
                 failed.append(job)
@@ -171,7 +173,7 @@ def by_config(options: list[str], jobs: list[Job]) -> dict[str, list[str]]:
     for option in options:
         config, _, rest = option.partition('.')
         if config not in chosen or '=' not in rest:
-            raise InputError(f"--cfg-options '{option}' is for none of the configs of this suite: write CONFIG.KEY=VALUE "
+            raise InputError(f"--cfg-options '{option}' is for no config of this suite: write CONFIG.KEY=VALUE "
                              f'with one of {", ".join(chosen)} as CONFIG')
         chosen[config].append(rest)
     return chosen
@@ -187,10 +189,19 @@ def options(job: Job, args: argparse.Namespace) -> list[str]:
     return chosen
 
 
+def changes(job: Job, args: argparse.Namespace) -> list[str]:
+    """What makes a job's recipe another one than its config's."""
+    return [*options(job, args), *([f'--amp {args.amp}'] if args.amp and job.task != 'video' else [])]
+
+
 def recipe(job: Job, args: argparse.Namespace) -> str:
     """A short name for all that decides about a job's result, but for the weights."""
-    config = json.dumps(Config.fromfile(job.file).to_dict(), sort_keys=True, default=str)
-    return fingerprint_text([config, *options(job, args), str(args.amp), str(args.data and args.data.resolve())])
+    return fingerprint_text([config_text(job.file), *changes(job, args), str(args.data and args.data.resolve())])
+
+
+@cache
+def config_text(file: Path) -> str:
+    return json.dumps(Config.fromfile(file).to_dict(), sort_keys=True, default=str)
 
 
 def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
@@ -307,7 +318,7 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
         if args.table_only:
             raise InputError(f"'{args.work_dir}' has no results of '{args.checkpoint}': leave --table-only out")
         return
-    console.print(to_text(sections))
+    Console(width=max(console.width, WIDTH), highlight=False).print(to_text(sections))
     title = f'Benchmark of {args.checkpoint}'
     (args.work_dir / 'table.md').write_text(to_markdown(sections, title))
     (args.work_dir / 'table.html').write_text(to_html(sections, title))
@@ -347,4 +358,5 @@ def sentences(gains: dict[tuple[str, str], float | None]) -> list[str]:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running job is ended too
     sys.exit(main())

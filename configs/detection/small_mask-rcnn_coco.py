@@ -1,4 +1,4 @@
-# Mask R-CNN with the small ViT on a subset of COCO, in minutes on two cores.
+# Mask R-CNN with a small ViT on a subset of COCO, in minutes on two cores.
 _base_ = [
     '../_base_/models/small_mask-rcnn.py', '../_base_/datasets/small_coco.py', '../_base_/schedules/small_coco.py',
     '../_base_/mmdet_runtime.py'

@@ -69,7 +69,8 @@ def compare(records: Iterable[dict]) -> list[Section]:
 
     Args:
         records: Of :class:`mmdssl.engine.hooks.RecordHook`; also, where known, ``weights`` (``'random'`` or others),
-            ``weights_name``, ``pretrain_method`` and ``pretrain_epochs``.
+            ``weights_name``, ``pretrain_method``, ``pretrain_epochs``, and ``changes``, a list of what differs from the
+            config.
     """
     evaluations: dict[tuple, list[dict]] = {}
     for record in records:
@@ -83,7 +84,7 @@ def _section(task: str, dataset: str | None, framework: str | None, backbone: st
     names = [name for name in METRICS.get(task, ()) if any(name in row['metrics'] for row in (*ours, *published))]
     names += [name for record in ours for name in record['metrics'] if name not in names]
     names = list(dict.fromkeys(names))
-    rows = [Row([label(record), *_cells(record, names)], ours=True) for record in ours]
+    rows = [Row([label(record), *_cells(record, names)], ours=True, note=_changes(record)) for record in ours]
     rows += [Row([row['method'], *_cells(row, names)], note=_note(row)) for row in published]
     title = ', '.join(filter(None, (task, dataset, framework, backbone)))
     return Section(title, ['method', 'epochs', *(name.replace('_', ' ') for name in names)], rows)
@@ -109,6 +110,10 @@ def _cells(row: dict, names: list[str]) -> list[str]:
     return [epochs, *(number(name, row['metrics'].get(name)) for name in names)]
 
 
+def _changes(record: dict) -> str:
+    return f'with {", ".join(record["changes"])}' if record.get('changes') else ''
+
+
 def _note(row: dict) -> str:
     settings = ', '.join(f'{key.replace("_", " ")}: {value}' for key, value in row.get('setting', {}).items())
     return '; '.join(filter(None, (f'{SOURCES[row["source"]]}, {row["location"]}', settings, row.get('note'))))
@@ -120,7 +125,7 @@ def to_text(sections: Iterable[Section]) -> Group:
     for section in sections:
         table = Table(title=Text(section.title), title_justify='left')
         for i, column in enumerate(section.columns):
-            table.add_column(Text(column), justify='right' if i else 'left')
+            table.add_column(Text(column), justify='right' if i else 'left', overflow='fold')
         for row in section.rows:
             table.add_row(*map(Text, section.marked(row)), style='bold yellow' if row.ours else None)
         notes = [f'[{i}] {note}' for i, note in enumerate(section.notes, 1)]

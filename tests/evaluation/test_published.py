@@ -30,9 +30,9 @@ def test_no_argument_filters_nothing():
 
 
 @pytest.mark.parametrize('wanted, printed, same', [
-    ('vit-s/16', 'vit-s/16', True), ('vit-s/16', 'vit-s', True), ('vit-s', 'vit-s/16', True), ('vit-s/16', 'vit-s/8', False),
-    ('vit-s/16', 'vit-b', False), ('resnet50', 'resnet50', True), ('resnet50', 'resnet50w2', False), ('vit-s/16', None, False),
-    (None, 'vit-s', True), (None, None, True)])
+    ('vit-s/16', 'vit-s/16', True), ('vit-s/16', 'vit-s', True), ('vit-s', 'vit-s/16', True),
+    ('vit-s/16', 'vit-s/8', False), ('vit-s/16', 'vit-b', False), ('resnet50', 'resnet50', True),
+    ('resnet50', 'resnet50w2', False), ('vit-s/16', None, False), (None, 'vit-s', True), (None, None, True)])
 def test_a_patch_size_counts_where_it_is_printed(wanted, printed, same):
     assert same_backbone(wanted, printed) == same
 

@@ -15,8 +15,8 @@ METRICS = {'box_AP': 41.2345, 'box_AP50': 62.5, 'box_AP75': 44.1, 'mask_AP': 37.
 
 
 def record(**fields) -> dict:
-    return dict(dict(task='detection', dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16', metrics=METRICS,
-                     weights='pretrained', weights_name='run/backbone.safetensors'), **fields)
+    return {**dict(task='detection', dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16',
+                   metrics=METRICS, weights='pretrained', weights_name='run/backbone.safetensors'), **fields}
 
 
 def plain(sections) -> str:
@@ -56,8 +56,8 @@ def test_ours_come_first_then_the_published_rows_of_the_same_setting():
 
 
 def test_a_section_per_evaluation():
-    sections = compare([record(), record(framework='cascade-rcnn-1x'), record(), record(task='segmentation', dataset_name='ade20k',
-                        framework='fpn-40k', metrics=dict(mIoU=40.))])
+    segmentation = record(task='segmentation', dataset_name='ade20k', framework='fpn-40k', metrics=dict(mIoU=40.))
+    sections = compare([record(), record(framework='cascade-rcnn-1x'), record(), segmentation])
     assert [section.title for section in sections] == [
         'detection, coco, mask-rcnn-1x, vit-s/16', 'detection, coco, cascade-rcnn-1x, vit-s/16',
         'segmentation, ade20k, fpn-40k, vit-s/16']
@@ -70,8 +70,8 @@ def test_every_form_has_every_number_of_a_record_and_of_the_published_rows():
         number(name, value) for row in published_rows('detection', 'coco', 'mask-rcnn-1x', 'vit-s/16')
         for name, value in row['metrics'].items()}
     assert '41.2' in numbers and DASH in numbers  # COCO says -1 where there are no such objects
-    forms = [plain(sections), to_markdown(sections, 'A title'), ' '.join(Cells(to_html(sections, 'A title')).texts['td'])]
-    for form in forms:
+    cells = Cells(to_html(sections, 'A title')).texts['td']
+    for form in (plain(sections), to_markdown(sections, 'A title'), ' '.join(cells)):
         assert numbers <= set(re.findall(r'[\d.]+|–', form))
 
 
@@ -93,6 +93,11 @@ def test_source_and_doubts_of_a_row_are_a_footnote_that_like_rows_share():
         assert 'epochs, backbone inferred' in form
 
 
+def test_what_was_changed_in_our_recipe_is_a_footnote():
+    section, = compare([record(changes=['train_cfg.max_epochs=1', '--amp bf16']), record(changes=[])])
+    assert [row.note for row in section.rows[:2]] == ['with train_cfg.max_epochs=1, --amp bf16', '']
+
+
 @pytest.mark.parametrize('name, value, text', [
     ('mIoU', 38.25, '38.2'), ('mIoU', None, DASH), ('box_APL', -100., DASH), ('J_decay', -3.42, '-3.4'),
     ('seconds_per_frame', 0.13752, '0.138')])
@@ -108,7 +113,8 @@ def nasty() -> list[Section]:
 def test_html_shows_any_text_as_it_is(nasty):
     page = to_html(nasty, NASTY)
     cells = Cells(page)
-    assert NASTY == ''.join(cells.texts['h1']) == ''.join(cells.texts['h2']) == ''.join(cells.texts['li']) == ''.join(cells.texts['p'])
+    for tag in ('title', 'h1', 'h2', 'li', 'p'):
+        assert ''.join(cells.texts[tag]) == NASTY
     assert ''.join(cells.texts['td']) == f'{NASTY} [1]1.0'
     assert 'b' not in dict(cells.tags) and ('tr', {'class': 'ours'}) in cells.tags
     assert not re.search(r'(src|href)=|url\(|@import|<script', page)

@@ -38,10 +38,17 @@ def benchmark(monkeypatch):
 
 
 @pytest.fixture
-def checkpoint(tmp_path, tiny_backbone) -> Path:
-    path = tmp_path / 'run/backbone.safetensors'
-    path.parent.mkdir()
-    save_backbone(MODELS.build(tiny_backbone), path, tiny_backbone, method='PQCL', epoch=15)
+def checkpoint(tmp_path) -> Path:
+    return save(tmp_path / 'run/backbone.safetensors')
+
+
+def save(path: Path, seed: int = 1) -> Path:
+    """Weights of a transformer with a block per level of a pyramid."""
+    torch.manual_seed(seed)
+    arch = dict(embed_dim=16, depth=4, num_heads=2)
+    config = dict(type='mmdssl.VisionTransformer', arch=arch, patch_size=8, img_size=32)
+    path.parent.mkdir(exist_ok=True)
+    save_backbone(MODELS.build(config), path, config, method='PQCL', epoch=15)
     return path
 
 
@@ -75,7 +82,8 @@ class Jobs:
         task = 'video-segmentation' if 'davis' in job else 'detection' if 'rcnn' in job else 'segmentation'
         if job in self.stopped and not evaluation:
             return 0
-        append_record(folder / 'results.jsonl', task=task, dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16',
+        labels = dict(task=task, dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16')
+        append_record(folder / 'results.jsonl', **labels,
                       metrics={name: scores['random' not in job] for name, scores in SCORES[task].items()},
                       **({} if evaluation or not length else dict(iteration=LENGTH, epoch=0)))
         return 0
@@ -121,8 +129,9 @@ def test_quick_suite_compares_with_random_weights(run, tmp_path, capsys):
         assert 'are worse than random ones (J&' in text and 'better than random ones on 1 of 3 tasks' in text
 
 
-def test_commands_of_the_jobs(run, jobs, checkpoint, tmp_path):
+def test_commands_of_the_jobs(run, benchmark, jobs, checkpoint, tmp_path, monkeypatch):
     world = tmp_path / 'out/world'
+    monkeypatch.setattr(benchmark, 'family', lambda *args: 'vit-small')  # this file has no student
     run('--amp', 'bf16', '--network', 'student', '--cfg-options', 'small_mask-rcnn_world.train_cfg.max_iters=7')
     detection = [str(ROOT / 'tools/train.py'), str(ROOT / 'configs/detection/small_mask-rcnn_world.py'), '--pretrained',
                  str(checkpoint), '--resume', '--amp', 'bf16', '--work-dir']
@@ -134,8 +143,8 @@ def test_commands_of_the_jobs(run, jobs, checkpoint, tmp_path):
         '--cfg-options', 'train_cfg.max_iters=7', 'model.backbone.init_cfg.network=student']
     assert '--cfg-options' not in jobs.commands[2]
     assert jobs.commands[5] == [
-        str(ROOT / 'tools/test.py'), str(ROOT / 'configs/video/small_davis2017_world.py'), str(checkpoint), '--work-dir',
-        str(tmp_path / 'out/small_davis2017_world'), '--data', str(world / 'davis'),
+        str(ROOT / 'tools/test.py'), str(ROOT / 'configs/video/small_davis2017_world.py'), str(checkpoint),
+        '--work-dir', str(tmp_path / 'out/small_davis2017_world'), '--data', str(world / 'davis'),
         '--cfg-options', 'model.backbone.init_cfg.network=student', 'model.amp=bf16']
 
 
@@ -169,10 +178,9 @@ def test_a_failure_is_shown_and_does_not_stop_the_others(run, jobs, capsys):
     assert 'on 1 of 3 tasks' in capsys.readouterr().out
 
 
-def test_other_weights_start_all_jobs_afresh(run, jobs, checkpoint, tiny_backbone, capsys):
+def test_other_weights_start_all_jobs_afresh(run, jobs, checkpoint, capsys):
     run()
-    torch.manual_seed(1)
-    save_backbone(MODELS.build(tiny_backbone), checkpoint, tiny_backbone)
+    save(checkpoint, seed=2)
     capsys.readouterr()
     assert run('--table-only')[0] == 2 and 'has no results' in capsys.readouterr().err
     assert run() == (0, QUICK)
@@ -195,8 +203,8 @@ def test_a_job_stopped_in_its_last_evaluation_is_evaluated(run, jobs, tmp_path):
     job = tmp_path / 'out/small_semfpn_world'
     assert command[:3] == [str(ROOT / 'tools/test.py'), str(job / 'small_semfpn_world.py'), str(job / 'iter_10.pth')]
     assert command[-2:] == ['--cfg-options', 'resume=False']
-    record, = (record for record in read_records(tmp_path / 'out/results.jsonl') if record['job'] == 'small_semfpn_world')
-    assert record['metrics'] == dict(mIoU=30.5)
+    records = {record['job']: record for record in read_records(tmp_path / 'out/results.jsonl')}
+    assert records['small_semfpn_world']['metrics'] == dict(mIoU=30.5)
 
 
 def test_dense_suite_stands_next_to_published_rows(run, tmp_path, capsys):
@@ -207,6 +215,8 @@ def test_dense_suite_stands_next_to_published_rows(run, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert 'PQCL (run/backbone.safetensors)' in shown and 'SelfPatch' in shown and '42.1' in shown
     assert run('--suite', 'video', '--random') == (0, ['davis2017_random'])
+    assert run('--suite', 'video', '--amp', 'bf16') == (0, ['davis2017'])
+    assert '[1] with model.amp=bf16\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('kind', ['vit-small', 'vit-base', 'resnet50'])
@@ -259,6 +269,17 @@ def test_output_of_a_command_is_kept_and_its_exit_code_returned(benchmark, tmp_p
     command = [sys.executable, '-c', 'import sys; print("out"); print("err", file=sys.stderr); sys.exit(3)']
     assert benchmark.run_command(command, tmp_path / 'log.txt', 'job', console) == 3
     assert sorted((tmp_path / 'log.txt').read_text().split()) == ['err', 'out']
+
+
+def test_a_job_ends_with_the_benchmark(benchmark, tmp_path, monkeypatch):
+    """If it did not, this would wait for it."""
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+    monkeypatch.setattr('rich.status.Status.update', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        command = [sys.executable, '-uc', 'import time; print("begun"); time.sleep(3600)']
+        benchmark.run_command(command, tmp_path / 'log.txt', 'job', benchmark.Console(file=open(os.devnull, 'w')))
+    assert (tmp_path / 'log.txt').read_text() == 'begun\n'
 
 
 def test_the_quick_suite_for_real(checkpoint, tmp_path):
