@@ -38,7 +38,7 @@ DENSE = {
 }
 VIDEO = {'vit-small': 'video/davis2017', 'vit-base': 'video/davis2017', 'resnet50': 'video/davis2017_resnet50'}
 QUICK = ('detection/small_mask-rcnn_world', 'segmentation/small_semfpn_world', 'video/small_davis2017_world')
-WORLD = dict(train=10, val=10, size=16, coco=(192, 64), ade20k=(192, 64), clips=(0, 8))
+WORLD = dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8))
 TAIL = 20  # lines of the log of a job that failed
 WIDTH = 160  # of the widest table, also where the window is narrower
 FOLDERS = dict(detection='coco', segmentation='ade20k', video='davis')
@@ -281,7 +281,7 @@ def tool(name: str, gpus: int, positional: list, *rest: str | Path) -> list[str]
 def run_command(command: list[str], log: Path, title: str, console: Console) -> int:
     """Run a command, its output in ``log`` and the last line of it on the console; returns its exit code."""
     environment = dict(os.environ, PYTHON=sys.executable, PYTHONUNBUFFERED='1')
-    pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace')
+    pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True)
     with open(log, 'a', buffering=1) as file, console.status(title) as status, \
             subprocess.Popen(command, env=environment, **pipe) as process:
         try:
@@ -290,7 +290,7 @@ def run_command(command: list[str], log: Path, title: str, console: Console) -> 
                 message = line.rpartition(' - INFO - ')[2].strip()
                 status.update(Text(f'{title}: {message}', no_wrap=True, overflow='ellipsis'))
         except BaseException:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # with the workers of its data loaders
             raise
     return process.returncode
 

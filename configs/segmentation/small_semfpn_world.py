@@ -5,13 +5,10 @@ _base_ = [
 ]
 classes = ('sky', 'grass', 'sand', 'tiles', 'planks', 'pebbles', 'ball', 'crate', 'cone', 'drum', 'jack')
 scale = (192, 144)
-labels = [
-    dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='mmdssl.CheckLabelMap', num_classes=len(classes)),
-]
+labels = dict(type='mmdssl.LoadLabelMap', num_classes=len(classes), reduce_zero_label=True)
 train_pipeline = [
     dict(type='mmdssl.LoadImage', skip_broken=True),
-    *labels,
+    labels,
     dict(type='RandomResize', scale=scale, ratio_range=(0.75, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(144, 144), cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -21,7 +18,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='mmdssl.LoadImage'),
     dict(type='Resize', scale=scale, keep_ratio=True),
-    *labels,
+    labels,
     dict(type='PackSegInputs'),
 ]
 dataset = dict(

@@ -1,6 +1,7 @@
 """tools/benchmark.py, with jobs that only pretend to run, and once for real."""
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -271,14 +272,20 @@ def test_output_of_a_command_is_kept_and_its_exit_code_returned(benchmark, tmp_p
     assert sorted((tmp_path / 'log.txt').read_text().split()) == ['err', 'out']
 
 
-def test_a_job_ends_with_the_benchmark(benchmark, tmp_path, monkeypatch):
-    """If it did not, this would wait for it."""
+def test_a_job_and_its_children_end_with_the_benchmark(benchmark, tmp_path, monkeypatch):
+    """If they did not, this would wait for them."""
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
     monkeypatch.setattr('rich.status.Status.update', interrupt)
+    console = benchmark.Console(file=open(os.devnull, 'w'))
+    reader, writer = os.pipe()  # which is at its end when all who can write have ended
+    os.set_inheritable(writer, True)
+    monkeypatch.setattr(benchmark.subprocess, 'Popen', functools.partial(subprocess.Popen, close_fds=False))
     with pytest.raises(KeyboardInterrupt):
-        command = [sys.executable, '-uc', 'import time; print("begun"); time.sleep(3600)']
-        benchmark.run_command(command, tmp_path / 'log.txt', 'job', benchmark.Console(file=open(os.devnull, 'w')))
+        benchmark.run_command(['bash', '-c', 'sleep 3600 & echo begun; wait'], tmp_path / 'log.txt', 'job', console)
+    os.close(writer)
+    with open(reader) as file:
+        assert file.read() == ''
     assert (tmp_path / 'log.txt').read_text() == 'begun\n'
 
 

@@ -1,17 +1,17 @@
 # CamVid with its usual 11 classes at 480 x 360, as prepared for SegNet: index 11 is void.
 data_root = 'data/camvid'
 void = 11
-labels = [dict(type='LoadAnnotations'), dict(type='mmdssl.CheckLabelMap', num_classes=11, ignore_index=void)]
+labels = dict(type='mmdssl.LoadLabelMap', num_classes=11, ignore_index=void)
 train_pipeline = [
     dict(type='mmdssl.LoadImage', skip_broken=True),
-    *labels,
+    labels,
     dict(type='RandomResize', scale=(480, 360), ratio_range=(0.5, 1.5), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(256, 256), cat_max_ratio=0.75, ignore_index=void),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [dict(type='mmdssl.LoadImage'), *labels, dict(type='PackSegInputs')]
+test_pipeline = [dict(type='mmdssl.LoadImage'), labels, dict(type='PackSegInputs')]
 dataset = dict(
     type='BaseSegDataset',
     data_root=data_root,

@@ -9,24 +9,32 @@ from mmdssl.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
-class CheckLabelMap(BaseTransform):
-    """Refuses a label map that the model cannot learn from; goes right behind ``LoadAnnotations`` of mmseg.
+class LoadLabelMap(BaseTransform):
+    """mmseg's ``LoadAnnotations``, which refuses what the model cannot learn from.
 
     Args:
         num_classes: Classes of the model: indices are from 0 to ``num_classes - 1``.
         ignore_index: The index of pixels without label.
+        **kwargs: Arguments of mmseg's.
 
     Raises:
-        InputError: When called: an index is none of these, or the map has another size than the image, or several
-            channels.
+        InputError: When called: the map cannot be read, has another size than the image, or several channels, or an index is none
+            of these.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255):
+    def __init__(self, num_classes: int, ignore_index: int = 255, **kwargs):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.load = TRANSFORMS.build(dict(type='mmseg.LoadAnnotations', **kwargs))
 
     def transform(self, results: dict) -> dict:
-        labels, path = results['gt_seg_map'], results['seg_map_path']
+        path = results['seg_map_path']
+        try:
+            results = self.load(results)
+        except Exception as error:  # on broken data, decoders raise almost anything
+            raise InputError(f"the label map '{path}' cannot be read ({type(error).__name__}): repair it, or remove it and its image "
+                             'from the data set') from error
+        labels = results['gt_seg_map']
         if labels.shape != tuple(results['ori_shape']):
             raise InputError(f"the label map '{path}' has the shape {labels.shape}, but its image has "
                              f"{tuple(results['ori_shape'])}: a label map holds one class index per pixel of the image")

@@ -10,14 +10,15 @@ from mmdssl.errors import InputError
 
 @pytest.fixture
 def load(tmp_path):
-    """Function that passes a label map through mmseg's dataset and ``CheckLabelMap(**kwargs)``."""
+    """Function that passes a label map through mmseg's dataset and ``LoadLabelMap(**kwargs)``."""
 
-    def run(labels, reduce_zero_label=False, **kwargs):
+    def run(labels, reduce_zero_label=False, cut=0, **kwargs):
         labels = np.asarray(labels, np.uint8)
         Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(tmp_path / 'street.jpg')
         Image.fromarray(labels).save(tmp_path / 'street.png')
-        pipeline = [dict(type='mmdssl.LoadImage'), dict(type='mmseg.LoadAnnotations'),
-                    dict(type='mmdssl.CheckLabelMap', **kwargs)]
+        if cut:
+            (tmp_path / 'street.png').write_bytes((tmp_path / 'street.png').read_bytes()[:-cut])
+        pipeline = [dict(type='mmdssl.LoadImage'), dict(type='mmdssl.LoadLabelMap', **kwargs)]
         dataset = BaseSegDataset(data_root=str(tmp_path), data_prefix=dict(img_path='', seg_map_path=''),
                                  pipeline=pipeline, reduce_zero_label=reduce_zero_label)
         return dataset[0]['gt_seg_map']
@@ -45,3 +46,8 @@ def test_indices_are_those_of_the_file_where_zero_means_no_label(load):
 def test_colour_pictures_and_other_sizes_are_refused(load, shape):
     with pytest.raises(InputError, match=rf'street.png. has the shape \({shape[0]}, .* but its image has \(2, 3\)'):
         load(np.zeros(shape), num_classes=3)
+
+
+def test_a_broken_file_is_named(load):
+    with pytest.raises(InputError, match='street.png. cannot be read'):
+        load([[0, 1, 2], [0, 1, 2]], num_classes=3, cut=30)
