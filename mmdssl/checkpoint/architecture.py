@@ -18,12 +18,17 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 # What is the network's, of a stored config; the rest is what somebody did with it.
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
                 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+OF_TIMM = ('name', 'model_args', 'stem_stride')
 
 RESNETS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
 
 def is_vit(state: dict[str, Tensor]) -> bool:
     return 'patch_embed.proj.weight' in state
+
+
+def is_our_vit(config: dict) -> bool:
+    return config['type'].endswith('.VisionTransformer')
 
 
 def is_resnet(state: dict[str, Tensor]) -> bool:
@@ -113,7 +118,8 @@ def own_config(config: dict) -> dict | None:
     name = config.get('type', '').rpartition('.')[2]
     if name not in MODELS.module_dict:
         return None
-    kept = ARCHITECTURE if name == 'VisionTransformer' else [key for key in config if key not in ('type', 'init_cfg')]
+    known = dict(VisionTransformer=ARCHITECTURE, TimmBackbone=OF_TIMM)
+    kept = known.get(name, [key for key in config if key not in ('type', 'init_cfg')])
     return dict(type=f'mmdssl.{name}', **{key: config[key] for key in kept if key in config})
 
 

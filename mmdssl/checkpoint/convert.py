@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmdssl.checkpoint.architecture import DEFAULTS, is_vit
+from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.huggingface import FAMILIES, to_huggingface
 from mmdssl.checkpoint.pretrained import Pretrained, backbone_config, read_pretrained
@@ -49,7 +49,7 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
         raise InputError(f'the folder {target.parent} does not exist: make it first')
     given = read_pretrained(source, network, layout)
     config, state, left_out, beside = backbone_config(given), given.state, [], None
-    if is_vit(state) and form == 'timm':
+    if is_our_vit(config) and form == 'timm':
         state = _timm_state(given)
         left_out = [name for name in ('mask_token', ) if name in given.state]
     elif form == 'huggingface':
@@ -113,7 +113,7 @@ def _family(given: Pretrained) -> str:
     state, config = given.state, {**DEFAULTS, **given.config}
     relative, scaled = config['relative_position'], 'blocks.0.ls1.gamma' in state
     needs = {
-        'a vision transformer': is_vit(state),
+        'a vision transformer': is_our_vit(config),
         'a class token': 'cls_token' in state,
         'a final norm': 'norm.weight' in state,
         'positions': config['position'] != 'none' or relative,

@@ -149,22 +149,25 @@ def flatten(content: dict, prefix: str = '') -> dict[str, Tensor]:
     return tensors
 
 
-def find_network(tensors: dict[str, Tensor], path: str, network: str | None = None, any_names: bool = False) -> Network:
+def find_network(tensors: dict[str, Tensor], path: str, network: str | None = None, inside: str | None = None) -> Network:
     """Find the backbone among a file's tensors.
 
     Args:
         tensors: Of :func:`flatten`.
         path: Of the file, for messages.
         network: ``'teacher'``, ``'student'``, or None for the one that the method's authors evaluate.
-        any_names: Accept a network of any kind, under ``backbone`` or as the whole file.
+        inside: For a network of any kind, under ``backbone`` or as the whole file: where in the backbone its tensors are, if
+            they are not already outside it.
 
     Raises:
         InputError: There is none, one that is not supported, or not the one asked for.
     """
-    prefixes = {name[:-len(anchor)] for name in tensors for anchor in ANCHORS if f'.{name}'.endswith(f'.{anchor}')}
-    if not prefixes and any_names:
-        prefixes = {match[0] for name in tensors if (match := re.match(r'(.*?\b)?backbone\.', name))}
-        prefixes = prefixes or {'state_dict.' if all(name.startswith('state_dict.') for name in tensors) else ''}
+    if inside is None:
+        prefixes = {name[:-len(anchor)] for name in tensors for anchor in ANCHORS if f'.{name}'.endswith(f'.{anchor}')}
+    else:
+        places = (rf'(.*?\b)?backbone\.{inside}', rf'(state_dict\.)?{inside}', r'(state_dict\.)?')
+        found = ({match[0] for name in tensors if (match := re.match(place, name))} for place in places)
+        prefixes = next(filter(None, found), set())
     if not prefixes:
         _refuse_unsupported(tensors, path)
         raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors)}): give a '
@@ -175,7 +178,7 @@ def find_network(tensors: dict[str, Tensor], path: str, network: str | None = No
     if outer != prefix and 'layernorm.weight' not in state and f'{outer}layernorm.weight' in tensors:
         # Hugging Face's BEiT for masked images keeps the final norm outside.
         state.update({name: tensors[f'{outer}{name}'] for name in ('layernorm.weight', 'layernorm.bias')})
-    if not any_names:
+    if inside is None:
         _refuse_unsupported(state, path)
     taken = {f'{prefix}{name}' for name in state}
     return Network(path, prefix, state, [name for name in tensors if name not in taken])

@@ -14,11 +14,12 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 
-from mmdssl.checkpoint.architecture import (DEFAULTS, describe, is_resnet, is_vit, own_config, resnet_config,
-                                            side_of_frame, stored_config, vit_config)
+from mmdssl.checkpoint.architecture import (DEFAULTS, describe, is_our_vit, is_resnet, is_vit, own_config,
+                                            resnet_config, side_of_frame, stored_config, vit_config)
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
 from mmdssl.errors import InputError
+from mmdssl.models.backbones import TimmBackbone
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.models.layers.position import resize_table
 
@@ -100,13 +101,16 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     beside = _config_json(path) if any('embeddings.patch_embeddings.' in name for name in tensors) else {}
     stored = stored_config(content, metadata, beside)
     own = own_config(stored)
-    any_names = own is not None and not own['type'].endswith('.VisionTransformer')
-    net = find_network(tensors, path, network, any_names)
+    if own and not is_our_vit(own):
+        inside = 'network.' if own['type'].endswith('.TimmBackbone') else ''
+        net = find_network(tensors, path, network, inside)
+        return Pretrained(path, 'mmdssl', net.prefix, net.state, own, dict.fromkeys(net.others, 'outside the backbone'))
+    net = find_network(tensors, path, network)
     net.ours, net.safetensors = own is not None, in_safetensors
     kind = recognise(net, layout)
     state, ignored = translate(net, kind)
     if not is_vit(state):
-        config = resnet_config(state, stored) if is_resnet(state) else own
+        config = resnet_config(state, stored)
     elif own:
         config = own
     else:
@@ -132,7 +136,8 @@ def _config_json(path: str) -> dict:
 
 
 def backbone_config(path: str | Path | Pretrained, network: str | None = None, layout: str | None = None) -> dict:
-    """Config of the backbone that fits a checkpoint: ``mmdssl.VisionTransformer`` or ``mmdet.ResNet``, of scoped type.
+    """Config of the backbone that fits a checkpoint, of scoped type: ``mmdssl.VisionTransformer``, ``mmdet.ResNet``, or
+    another one of ours, where the checkpoint says so.
 
     Args: as :func:`read_pretrained`, whose result may be given too.
 
@@ -159,7 +164,7 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
     a ResNet does not have.
 
     Args:
-        backbone: Ours, timm's vision transformer, or a ResNet of mmdet, mmseg or torchvision.
+        backbone: Ours, timm's vision transformer, or a ResNet of mmdet, mmseg, timm or torchvision.
         source: File or address, see :func:`read_pretrained`, or its result.
         network: See :func:`read_pretrained`.
         layout: The same.
@@ -173,9 +178,11 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
     unknown = [fact for fact in overrule if fact not in HIDDEN]
     if unknown:
         raise InputError(f'overrule names {", ".join(unknown)}: only {", ".join(HIDDEN)} can be overruled')
+    if isinstance(backbone, TimmBackbone):
+        backbone = backbone.network
     own, state = backbone.state_dict(), dict(given.state)
     report = LoadReport(given.path, given.layout, given.prefix, ignored=dict(given.ignored))
-    if is_vit(state) and is_vit(own):
+    if is_our_vit(given.config) and is_vit(own):
         _check_shapes(given, own)
         _fit_positions(backbone, given, state, own, report)
         _fit_relative_positions(backbone, state, own, report)
@@ -207,7 +214,7 @@ def _check_hidden_facts(backbone: nn.Module, given: Pretrained, own: dict[str, T
     facts = {}
     if is_resnet(given.state):
         facts['style'] = config.get('style', 'pytorch'), getattr(backbone, 'style', None)
-    elif is_vit(given.state) and is_vit(own):
+    elif is_our_vit(given.config) and is_vit(own):
         arch = ARCHITECTURES[config['arch']] if isinstance(config['arch'], str) else config['arch']
         attention = dict(backbone.named_modules()).get('blocks.0.attn')
         facts['num_heads'] = arch['num_heads'], getattr(attention, 'num_heads', None)

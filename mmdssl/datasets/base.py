@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from PIL import Image
 
 from mmdssl.datasets.images import read_rgb
-from mmdssl.datasets.transforms.crops import CropViews
+from mmdssl.datasets.transforms.crops import FULL_BOX, CropViews
 from mmdssl.datasets.views import Views
 from mmdssl.errors import InputError
 from mmdssl.registry import FUNCTIONS, TRANSFORMS
@@ -35,6 +36,11 @@ class ImageDataset(BaseDataset):
             sample_idx=...)``. Boxes are in pixels of the image they return.
         indices: Use the first so many images, or those at these positions.
 
+    Attributes:
+        crop_boxes: ``(n, 4)`` float32, for views with ``box_alpha`` the box ``(h0, w0, h1, w1)`` of each image, in
+            [0, 1]; None where no view has it. A full box, as all are in the beginning, means that nothing is known of
+            the image: its crops are then those of a view without ``box_alpha``. Loader processes see it change.
+
     Raises:
         InputError: The images are not where they should be, a view's settings do not fit together, or while loading
             10 files in a row could not be decoded.
@@ -48,6 +54,8 @@ class ImageDataset(BaseDataset):
                              'views=dict(global_=dict(size=224, scale=(.14, 1.), num=2))')
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)
+        boxed = any(map(_is_boxed, self.views.values()))
+        self.crop_boxes = torch.tensor(FULL_BOX).repeat(len(self), 1).share_memory_() if boxed else None
 
     def load_paths(self) -> list[str]:
         """Paths of all images."""
@@ -61,8 +69,24 @@ class ImageDataset(BaseDataset):
         with seeded(seed, epoch, index):
             results, skipped = self._decode(index)
             image = self.pipeline(results)['img']
-            groups = {name: crop(image) for name, crop in self.views.items()}
+            box = self._crop_box(results['sample_idx'])
+            groups = {name: crop(image, box) if _is_boxed(crop) else crop(image) for name, crop in self.views.items()}
         return Views(groups, torch.tensor(results['sample_idx']), skipped)
+
+    def whole_image(self, index: int) -> Image.Image | None:
+        """The image at ``index`` that views are cropped from, or None where it cannot be decoded."""
+        info = self.get_data_info(index)
+        image = read_rgb(info['img_path'])
+        if image is None:
+            return None
+        with seeded(0, 0, index):
+            return self.pipeline(dict(img=image, **info))['img']
+
+    def _crop_box(self, index: int) -> tuple[float, ...] | None:
+        if self.crop_boxes is None:
+            return None
+        box = tuple(self.crop_boxes[index].tolist())
+        return None if box == FULL_BOX else box
 
     def _decode(self, index: int) -> tuple[dict, list[str]]:
         """The image at ``index`` as the pipeline's input, or else another one, and the paths that were passed over."""
@@ -76,6 +100,10 @@ class ImageDataset(BaseDataset):
             index = random.randrange(len(self))
         raise InputError(f'{MAX_MISSES} files in a row could not be decoded, first {", ".join(skipped[:3])}: check '
                          'that they are intact images and can be read from this machine')
+
+
+def _is_boxed(crop: Callable) -> bool:
+    return getattr(crop, 'box_alpha', None) is not None
 
 
 @FUNCTIONS.register_module()

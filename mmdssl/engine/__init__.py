@@ -1,8 +1,9 @@
 from . import hooks
+from .lars import LARS
 from .log_processor import LogProcessor
 from .loops import KNNLoop, TrainLoop
 from .optim_constructor import OptimWrapperConstructor
 from .optim_wrapper import OptimWrapper
 from .runner import Runner
 
-__all__ = ['KNNLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'Runner', 'TrainLoop', 'hooks']
+__all__ = ['KNNLoop', 'LARS', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'Runner', 'TrainLoop', 'hooks']

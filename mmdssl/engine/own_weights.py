@@ -1,22 +1,29 @@
 """Point a config at the backbone of a checkpoint."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from mmengine.config import Config, ConfigDict
 
 from mmdssl.checkpoint import backbone_config
+from mmdssl.engine.hooks.record_hook import backbone_name
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
+from mmdssl.registry import MODELS
 
 # What a task decides about a backbone; all else follows from the checkpoint.
 OF_THE_TASK = ('out_indices', 'out_norm', 'pyramid', 'window_size', 'global_blocks', 'checkpointing', 'frozen', 'drop_path_rate')
+
+# Those with torchvision's names, whichever package builds them.
+PLAIN_RESNET = re.compile(r'resnet\d+')
 
 
 def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: bool = True) -> None:
     """Make ``model.backbone`` the network of a checkpoint, of any size, and let it load its weights.
 
-    The blocks whose maps are used stay at the same relative depth; necks and heads follow the width.
+    The blocks whose maps are used stay at the same relative depth; necks and heads follow the width. A plain ResNet stays what
+    the config builds.
 
     Args:
         cfg: The config, changed in place.
@@ -28,24 +35,27 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
         InputError: The file is no such checkpoint, or holds another kind of network than the config.
     """
     found, old = backbone_config(checkpoint, network), cfg.model.backbone
-    if not found['type'].endswith(old.type.rpartition('.')[2]):
+    kinds = {config['type'].rpartition('.')[2] for config in (found, old)}
+    resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'})
+    if not resizable and not all(PLAIN_RESNET.fullmatch(backbone_name(config)) for config in (found, old)):
         raise InputError(f'{checkpoint} holds a {found["type"]} and {cfg.filename} has a {old.type} as backbone: use a config for that '
                          'kind of network')
     init = dict(type='SSLPretrained', checkpoint=str(checkpoint), network=network) if load else None
-    if 'arch' not in old:  # a ResNet, all of which are alike
+    if not resizable:
         old.init_cfg = init
         if 'shared_head' in cfg.model.get('roi_head', {}):  # its last stage (C4)
             cfg.model.roi_head.shared_head.init_cfg = init
         return
-    before, after = (_sizes(backbone) for backbone in (old, found))
     task = {key: old[key] for key in OF_THE_TASK if key in old}
-    for key in ('out_indices', 'global_blocks'):
-        if key in task:
-            task[key] = [_same_depth(i, before['depth'], after['depth']) for i in task[key]]
+    if 'VisionTransformer' in kinds:
+        before, after = (_sizes(backbone)['depth'] for backbone in (old, found))
+        for key in ('out_indices', 'global_blocks'):
+            if key in task:
+                task[key] = [_same_depth(i, before, after) for i in task[key]]
     cfg.model.backbone = ConfigDict(found, **task, init_cfg=init)
     parts = [cfg.model.neck] if cfg.model.get('neck') else [cfg.model.get('decode_head'), cfg.model.get('auxiliary_head')]
     for part in filter(None, parts):
-        _follow_width(part, before['embed_dim'], after['embed_dim'])
+        _follow_width(part, dict(zip(*(_widths(backbone) for backbone in (old, cfg.model.backbone)))))
 
 
 def _sizes(backbone: Mapping) -> Mapping:
@@ -57,11 +67,18 @@ def _same_depth(index: int, before: int, after: int) -> int:
     return index if index < 0 else max(round((index + 1) * after / before) - 1, 0)
 
 
-def _follow_width(part: ConfigDict, before: int, after: int) -> None:
+def _widths(backbone: Mapping) -> Sequence[int]:
+    """Channels of the maps, each number once or more."""
+    if 'name' in backbone:  # only timm knows
+        return MODELS.build(dict(backbone, init_cfg=None)).channels
+    return [_sizes(backbone)['embed_dim']]
+
+
+def _follow_width(part: ConfigDict, new: Mapping[int, int]) -> None:
     width = part.get('in_channels')
     if isinstance(width, int):
-        part.in_channels = width * after // before
+        part.in_channels = new[width]
     elif width is not None:
-        part.in_channels = [each * after // before for each in width]
+        part.in_channels = [new[each] for each in width]
         if part.get('num_convs') == 0:  # a linear head: the maps side by side
             part.channels = sum(part.in_channels)

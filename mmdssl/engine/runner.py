@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 from mmengine import runner as base
+from mmengine.device import get_device
 from mmengine.dist import is_distributed, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from timm.layers import convert_sync_batchnorm
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.data import DataLoader
@@ -24,6 +26,7 @@ from mmdssl.datasets.checks import explain_unusable_data
 from mmdssl.datasets.transforms.load_image import keep_skipped
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
+from mmdssl.models.backbones import TimmBackbone
 from mmdssl.registry import RUNNERS
 
 # Of no use to those who watch a run; some of it is for those who read its log.
@@ -39,9 +42,9 @@ class Runner(base.Runner):
     - checkpoints are written whole or not at all, and read without running anything they contain;
     - a resumed model must match its checkpoint exactly;
     - the learning rate is scaled by the images per optimizer step, accumulated ones included;
-    - several processes also run on CPUs (gloo);
+    - several processes also run on CPUs (gloo), where batch normalisation is each process's own;
     - the console shows what happens, and only the log file environment, config and hooks as well;
-    - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block.
+    - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block, or timm's networks.
     """
 
     @property
@@ -91,22 +94,27 @@ class Runner(base.Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)  # MMEngine uses it too
-        if self.distributed and model_wrapper_cfg is None and not torch.cuda.is_available():
-            return MMDistributedDataParallel(model, broadcast_buffers=False,
-                                             find_unused_parameters=self.cfg.get('find_unused_parameters', False))
-        return super().wrap_model(model_wrapper_cfg, model)
+        on_gpu, sync_bn = torch.cuda.is_available(), self.cfg.get('sync_bn')
+        if not self.distributed or model_wrapper_cfg is not None or on_gpu and sync_bn not in (None, 'torch'):
+            return super().wrap_model(model_wrapper_cfg, model)
+        if on_gpu and sync_bn:
+            model = convert_sync_batchnorm(model)  # MMEngine's loses the activation that some of timm's norms contain
+        return MMDistributedDataParallel(model.to(get_device()), broadcast_buffers=False,
+                                         device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
+                                         find_unused_parameters=self.cfg.get('find_unused_parameters', False))
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile each transformer block in place; MMEngine compiles the whole step, anew whenever a schedule moves."""
-        options = self.cfg.get('compile')
-        blocks = [module for module in self.model.modules() if isinstance(module, Block)]
-        if options in (None, False) or not blocks:
+        """Compile parts of the networks in place; MMEngine compiles the whole step, anew whenever a schedule moves."""
+        options, modules = self.cfg.get('compile'), list(self.model.modules())
+        parts = [module for module in modules if isinstance(module, Block)]
+        parts = parts or [module.network for module in modules if isinstance(module, TimmBackbone) and module.out_indices is None]
+        if options in (None, False) or not parts:
             return super()._maybe_compile(target)
         # Blocks share their code, and each needs versions of its own where they differ in drop path.
         torch._dynamo.config.cache_size_limit = COMPILED_VERSIONS
-        for block in blocks:
-            block.compile(**({} if options is True else options))
-        self.logger.info(f'{len(blocks)} transformer blocks are compiled: the first iterations are slow.')
+        for part in parts:
+            part.compile(**({} if options is True else options))
+        self.logger.info(f'{len(parts)} parts of the networks are compiled: the first iterations are slow.')
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Multiply the learning rate by the global batch size over ``auto_scale_lr['base_batch_size']``."""

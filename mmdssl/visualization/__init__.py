@@ -1,4 +1,5 @@
 from .attention import draw_attention
+from .crops import draw_crops
 from .masks import overlay, save_mask, save_video, voc_palette
 
-__all__ = ['draw_attention', 'overlay', 'save_mask', 'save_video', 'voc_palette']
+__all__ = ['draw_attention', 'draw_crops', 'overlay', 'save_mask', 'save_video', 'voc_palette']

@@ -125,3 +125,55 @@ def test_a_group_can_be_dropped_but_not_all(image_root):
     for none in ({}, {'global': None}):
         with pytest.raises(InputError, match='at least one group'):
             ImageFolder(str(image_root), views=none)
+
+
+def boxed(image_root, **kwargs) -> ImageFolder:
+    return ImageFolder(str(image_root), views={**VIEWS, 'global': {**VIEWS['global'], 'box_alpha': .6}}, **kwargs)
+
+
+def test_boxes_move_the_views_that_ask_for_them(image_root):
+    plain, dataset = ImageFolder(str(image_root), views=VIEWS), boxed(image_root)
+    assert plain.crop_boxes is None and dataset.crop_boxes.tolist() == [[0, 0, 1, 1]] * 12
+    assert all(same(plain[(0, epoch, 3)], dataset[(0, epoch, 3)]) for epoch in range(5))
+    dataset.crop_boxes[3] = torch.tensor([.5, .5, .5, .5])
+    views, before = dataset[(0, 0, 3)], plain[(0, 0, 3)]
+    centres = views['global'].boxes[:, :2] + views['global'].boxes[:, 2:] / 2
+    width, height = 47, 43
+    assert (centres - torch.tensor([width / 2, height / 2])).abs().max() <= 1
+    assert not torch.equal(views['global'].boxes, before['global'].boxes)
+    assert all(same(plain[(0, 0, other)], dataset[(0, 0, other)]) for other in (2, 4))
+    query = ImageFolder(str(image_root), views=dict(query=VIEWS['query']))
+    assert views['query'].images.shape == query[(0, 0, 3)]['query'].images.shape
+    assert views['query'].boxes.unique(dim=0).shape[0] > 1
+
+
+def test_loader_processes_see_boxes_change(image_root):
+    """Persistent ones, in the middle of their life; views do not depend on their number."""
+    datasets, keys = [boxed(image_root) for _ in range(2)], [(0, 1, index) for index in range(12)]
+    loaders = [DataLoader(dataset, 4, sampler=keys, num_workers=workers, collate_fn=collate_views,
+                          persistent_workers=workers > 0) for dataset, workers in zip(datasets, (0, 2))]
+    before = [list(loader) for loader in loaders]
+    for dataset in datasets:
+        dataset.crop_boxes.copy_(torch.tensor([.1, .1, .2, .3]).repeat(12, 1) * torch.arange(1, 4).repeat(4)[:, None])
+    after = [list(loader) for loader in loaders]
+    for epoch in (before, after):
+        assert all(same(a, b) for a, b in zip(*epoch, strict=True))
+    assert not any(same(a, b) for a, b in zip(before[1], after[1]))
+
+
+def test_an_image_that_takes_anothers_place_has_its_own_box(image_root):
+    dataset = boxed(image_root)
+    (image_root / 'first/03.png').write_bytes(b'')
+    taken = int(dataset[(0, 0, 3)].indices)
+    before = dataset[(0, 0, 3)]
+    dataset.crop_boxes[3] = torch.tensor([.1, .1, .2, .2])
+    assert same(before, dataset[(0, 0, 3)])
+    dataset.crop_boxes[taken] = torch.tensor([.1, .1, .2, .2])
+    assert not same(before, dataset[(0, 0, 3)])
+
+
+def test_whole_image_is_what_views_are_cropped_from(image_root):
+    dataset = boxed(image_root, pipeline=[lambda results: {**results, 'img': results['img'].resize((20, 10))}])
+    assert dataset.whole_image(2).size == (20, 10)
+    (image_root / 'first/03.png').write_bytes(b'')
+    assert dataset.whole_image(3) is None

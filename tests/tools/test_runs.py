@@ -17,8 +17,7 @@ ROOT = Path(__file__).parents[2]
 TRAIN = str(ROOT / 'tools/train.py')
 CONFIG = """
 _base_ = '{base}'
-model = dict(backbone=dict(arch=dict(embed_dim=48, depth=2, num_heads=3), drop_path_rate={drop_path}),
-             head=dict(num_prototypes=64, hidden_dim=32, bottleneck_dim=16), freeze_last_layer=1)
+model = dict(backbone=dict(arch=dict(embed_dim=48, depth=2, num_heads=3), drop_path_rate={drop_path}), {head})
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(data_root='{data}'))
 val_dataloader = val_cfg = val_evaluator = None
 train_cfg = dict(max_epochs={epochs}, val_before_train=False)
@@ -26,6 +25,8 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval={interval
 log_processor = dict(window_size=1)
 visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 """
+HEAD = 'head=dict(num_prototypes=64, hidden_dim=32, bottleneck_dim=16), freeze_last_layer=1'
+PROJECTOR = 'projector=dict(hidden_dim=32, out_dim=16)'
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +43,8 @@ def images(tmp_path_factory) -> Path:
 def write_config(folder: Path, method: str, data: Path, epochs: int = 2, interval: int = 100, drop_path: float = 0.) -> Path:
     path = folder / f'{method}.py'
     base = ROOT / f'configs/small/{method}.py'
-    path.write_text(CONFIG.format(base=base, data=data, epochs=epochs, interval=interval, drop_path=drop_path))
+    head = PROJECTOR if method == 'bam' else HEAD
+    path.write_text(CONFIG.format(base=base, data=data, epochs=epochs, interval=interval, drop_path=drop_path, head=head))
     return path
 
 
@@ -70,13 +72,17 @@ def logged(work_dir: Path, name: str = 'loss') -> dict[int, float]:
     return values
 
 
-@pytest.mark.parametrize('method', ['pqcl', 'adclr'])
-def test_two_processes_follow_one(method, images, tmp_path):
+@pytest.mark.parametrize('method, names', [
+    ('pqcl', ('loss_cls', 'loss_query', 'entropy')),
+    ('adclr', ('loss_cls', 'loss_query', 'entropy')),
+    ('bam', ('loss_bam', 'entropy_source', 'entropy_target')),
+])
+def test_two_processes_follow_one(method, names, images, tmp_path):
     """Half the batch on each of two gloo processes: the losses of ten steps agree to 1e-5, and so does every term."""
     config = write_config(tmp_path, method, images)
     train(config, tmp_path / 'one')
     train(config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4', processes=2)
-    for name in ('loss', 'loss_cls', 'loss_query', 'entropy'):
+    for name in ('loss', *names):
         one, two = logged(tmp_path / 'one', name), logged(tmp_path / 'two', name)
         assert list(one) == list(two) == list(range(1, 11))
         assert np.allclose(list(one.values()), list(two.values()), rtol=0, atol=1e-5)

@@ -1,6 +1,7 @@
 from .algorithm_hook import AlgorithmHook
 from .checkpoint_hook import CheckpointHook
 from .collapse_hook import CollapseHook
+from .contrastive_crop_hook import ContrastiveCropHook
 from .data_check_hook import DataCheckHook
 from .export_backbone_hook import ExportBackboneHook
 from .progress_hook import ProgressHook
@@ -8,5 +9,5 @@ from .record_hook import RecordHook
 from .runtime_info_hook import RuntimeInfoHook
 from .skipped_images_hook import SkippedImagesHook
 
-__all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'DataCheckHook', 'ExportBackboneHook', 'ProgressHook',
-           'RecordHook', 'RuntimeInfoHook', 'SkippedImagesHook']
+__all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'ContrastiveCropHook', 'DataCheckHook',
+           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'RuntimeInfoHook', 'SkippedImagesHook']

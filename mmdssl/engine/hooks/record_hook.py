@@ -68,8 +68,12 @@ def describe_backbone(cfg: Mapping) -> dict[str, str | dict]:
 
 
 def backbone_name(cfg: Mapping) -> str:
-    """``vit-s/16``, ``resnet50``, or, for a transformer of other sizes, such as ``vit-4x128/8`` (depth, width, patch)."""
+    """``vit-s/16``, ``resnet50``, ``caformer-m36``; for a transformer of other sizes ``vit-4x128/8`` (depth, width, patch), for a
+    network of timm's that was changed ``resnet18-custom``."""
     kind = cfg['type'].rpartition('.')[2]
+    if kind == 'TimmBackbone':
+        custom = cfg.get('model_args') or cfg.get('stem_stride')
+        return cfg['name'].split('.')[0].replace('_', '-') + ('-custom' if custom else '')
     if kind != 'VisionTransformer':
         return f'{kind.lower()}{cfg.get("depth", "")}'
     arch = cfg.get('arch', 'small')

@@ -1,13 +1,11 @@
 """DINO: self-distillation with no labels (Caron et al., ICCV 2021)."""
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.model import ModuleDict
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -15,6 +13,7 @@ from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.schedules import cosine, warmup_epochs
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
+from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import DINOHead
 from mmdssl.models.losses.distillation import Center, cross_view
 from mmdssl.registry import MODELS
@@ -47,10 +46,7 @@ class DINO(Algorithm):
         backbone = MODELS.build(backbone)
         head = MODELS.build({'type': DINOHead, 'in_dim': backbone.embed_dim, **head})
         self.student = ModuleDict(dict(backbone=backbone, head=head))
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-        for module in self.teacher.modules():
-            if isinstance(module, DropPath):
-                module.drop_prob = 0.
+        self.teacher = teacher_of(self.student)
         self.num_prototypes = self.student.head.num_prototypes
         self.centers = nn.ModuleDict(
             {stream: Center(self.num_prototypes, center_momentum) for stream in self.streams})
@@ -65,8 +61,7 @@ class DINO(Algorithm):
 
     def init_weights(self) -> None:
         super().init_weights()
-        student = self.student.state_dict()
-        self.teacher.load_state_dict({name: student[name] for name in self.teacher.state_dict()})
+        reset(self.teacher, self.student)
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_cls``: cross-entropy between the class tokens of different views (Eq. 3)."""
@@ -124,12 +119,8 @@ class DINO(Algorithm):
         return self.centers[stream if stream in self.centers else 'cls']
 
     def after_step(self) -> None:
-        """``teacher <- m teacher + (1 - m) student``: parameters only, buffers are the teacher's own."""
-        student = dict(self.student.named_parameters())
-        pairs = [(parameter, student[name]) for name, parameter in self.teacher.named_parameters()]
-        teacher, student = zip(*pairs)
-        with torch.no_grad():
-            torch._foreach_lerp_(teacher, student, 1 - cosine(self.momentum, 1., self.progress))
+        """The teacher follows the student."""
+        follow(self.teacher, self.student, cosine(self.momentum, 1., self.progress))
 
     def frozen_parameters(self) -> list[nn.Parameter]:
         if self.progress.epoch >= self.freeze_last_layer:

@@ -38,6 +38,9 @@ class IBOT(DINO):
         self.streams = [stream for stream in type(self).streams if masked or stream != 'patch']
         owners = ['cls'] if sharing == 'shared' else self.streams
         super().__init__(backbone, dict(head, streams=owners), **kwargs)
+        if not hasattr(self.backbone, 'forward_tokens'):
+            raise InputError(f'{type(self).__name__} reads single tokens, which only a VisionTransformer has: make model.backbone '
+                             'one, or use a method that reads pooled features, such as DINO')
         if sharing == 'semi-shared':
             for stream in self.streams[1:]:
                 del self.teacher.head.last_layer[stream]

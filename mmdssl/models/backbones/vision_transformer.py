@@ -26,6 +26,7 @@ ARCHITECTURES = {
 }
 
 POSITIONS = ('learnable', 'sincos', 'none')
+INITS = ('dino', 'moco')
 
 
 class Tokens(NamedTuple):
@@ -71,6 +72,8 @@ class VisionTransformer(BaseModule):
         global_blocks: Blocks with global attention all the same; negative ones count from the end.
         checkpointing: In :meth:`forward`, keep only the inputs of the blocks and compute the rest again in the backward pass.
         frozen: Train nothing but the pyramid; stay in eval mode.
+        init: Initial values: ``'dino'``, truncated normal; or ``'moco'``, MoCo v3's uniform ones with a class token near zero.
+        frozen_patch_embed: Keep the random values of the patch projection, which steadies training (MoCo v3, BAM).
         init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
     """
 
@@ -80,7 +83,7 @@ class VisionTransformer(BaseModule):
                  mlp_ratio: float = 4., layer_scale: float | None = None, final_norm: bool = True,
                  out_indices: Sequence[int] = (-1, ), out_norm: bool = True, pyramid: bool = False,
                  window_size: int | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
-                 frozen: bool = False, init_cfg: dict | None = None):
+                 frozen: bool = False, init: str = 'dino', frozen_patch_embed: bool = False, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if isinstance(arch, str):
             if arch not in ARCHITECTURES:
@@ -92,6 +95,8 @@ class VisionTransformer(BaseModule):
             raise InputError(f'img_size {img_size} is not a multiple of patch_size {patch_size}: change one of them')
         if position not in POSITIONS:
             raise InputError(f'position is one of {", ".join(POSITIONS)}, got {position!r}')
+        if init not in INITS:
+            raise InputError(f'init is one of {", ".join(INITS)}, got {init!r}')
         if query_keys not in QUERY_KEYS:
             raise InputError(f'query_keys is one of {", ".join(QUERY_KEYS)}, got {query_keys!r}')
         if relative_position and (window_size or not class_token or num_registers):
@@ -133,18 +138,22 @@ class VisionTransformer(BaseModule):
             for block in self.blocks:
                 block.attn.relative_position_bias_table = nn.Parameter(relative_table(self.frame, num_heads))
         self.norm = nn.LayerNorm(dim, eps=1e-6) if final_norm else nn.Identity()
-        self._initialise()
+        self._initialise(init)
         self._freeze()
+        if frozen_patch_embed:
+            self.patch_embed.requires_grad_(False)
         self.pyramid = FeaturePyramid(dim, patch_size) if pyramid else None
 
-    def _initialise(self) -> None:
-        """DINO's initialisation; the patch projection keeps the framework's, the mask token its zeros."""
-        for parameter in (self.cls_token, self.reg_token, self.pos_embed):
+    def _initialise(self, init: str) -> None:
+        """The patch projection keeps the framework's initialisation, the mask token its zeros."""
+        token_std = 1e-6 if init == 'moco' else .02
+        for parameter, std in ((self.cls_token, token_std), (self.reg_token, token_std), (self.pos_embed, .02)):
             if parameter is not None:
-                trunc_normal_(parameter, std=.02)
-        for module in self.blocks.modules():
+                trunc_normal_(parameter, std=std)
+        for name, module in self.blocks.named_modules():
             if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=.02)
+                for matrix in module.weight.chunk(3 if name.endswith('qkv') else 1):
+                    nn.init.xavier_uniform_(matrix) if init == 'moco' else trunc_normal_(matrix, std=.02)
                 nn.init.zeros_(module.bias)
 
     def _freeze(self) -> None:
@@ -271,3 +280,7 @@ class VisionTransformer(BaseModule):
             x = block(x, bias=bias)
         last = self.blocks[-1]
         return last.attn.class_attention(last.norm1(x), biases[-1])[..., self.num_prefix:].unflatten(2, grid)
+
+    def heat_map(self, images: Tensor) -> Tensor:
+        """Where the network looks, ``(B, h, w)``, not normalised: attention of CLS summed over heads."""
+        return self.attention_maps(images).sum(1)

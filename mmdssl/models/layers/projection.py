@@ -1,4 +1,4 @@
-"""Projection heads."""
+"""Projection heads and projectors."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +8,10 @@ from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
+
+ACTIVATIONS = dict(gelu=nn.GELU, relu=nn.ReLU)
 
 
 @MODELS.register_module()
@@ -57,3 +60,34 @@ class DINOHead(nn.Module):
         """Unit vectors ``(..., bottleneck)`` to logits ``(..., K)``. Linear: the mean of the logits is the score of the mean."""
         layer = self.last_layer[stream] if stream in self.last_layer else next(iter(self.last_layer.values()))
         return layer(bottleneck)
+
+
+@MODELS.register_module()
+class MLPProjector(nn.Sequential):
+    """An MLP from features ``(rows, in_dim)`` to latents ``(rows, out_dim)``.
+
+    Args:
+        in_dim: Width of the features.
+        hidden_dim: Width of the hidden layers.
+        out_dim: Width of the latents.
+        num_layers: Linear layers.
+        activation: Between the layers, ``'gelu'`` (BAM with a transformer) or ``'relu'`` (with a ResNet).
+        norm: Batch normalisation after every linear layer, after the last one without scale and shift.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 4096, out_dim: int = 4096, num_layers: int = 3,
+                 activation: str = 'gelu', norm: bool = False):
+        if activation not in ACTIVATIONS:
+            raise InputError(f'activation of a projector is one of {", ".join(ACTIVATIONS)}, got {activation!r}')
+        widths = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
+        layers: list[nn.Module] = []
+        for i in range(num_layers):
+            last = i == num_layers - 1
+            layers.append(nn.Linear(widths[i], widths[i + 1]))
+            trunc_normal_(layers[-1].weight, std=.02)
+            nn.init.zeros_(layers[-1].bias)
+            if norm:
+                layers.append(nn.BatchNorm1d(widths[i + 1], affine=not last))
+            if not last:
+                layers.append(ACTIVATIONS[activation]())
+        super().__init__(*layers)

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from mmdssl.datasets.base import seeded
 from mmdssl.datasets.transforms import CropViews, Photometric
+from mmdssl.datasets.transforms.crops import FULL_BOX, crop_in_box
 from mmdssl.errors import InputError
 
 
@@ -88,7 +90,80 @@ def test_masks_are_drawn_for_each_view():
     (dict(size=96, num=3, photometric=[{}, {}]), 'num=3 but 2 photometric'),
     (dict(size=96, scale=(.5, .2)), r'scale=\(0.5, 0.2\)'),
     (dict(size=96, scale=(0, 1)), 'scale='),
+    (dict(size=96, box_alpha=0), 'box_alpha=0'),
 ])
 def test_settings_that_do_not_fit_are_input_errors(arguments, message):
     with pytest.raises(InputError, match=message):
         CropViews(**{'scale': (.2, 1.), **arguments})
+
+
+def crops_in_box(image: Image.Image, box, scale=(.05, 1.), ratio=(3 / 4, 4 / 3), alpha=.6, number=300) -> np.ndarray:
+    """``(number, 4)`` top, left, height, width."""
+    with seeded(0):
+        return np.array([crop_in_box(image, box, scale, ratio, alpha) for _ in range(number)])
+
+
+@pytest.mark.parametrize('size', [(200, 150), (31, 400), (600, 40), (3, 2), (1, 1)])
+@pytest.mark.parametrize('box', [FULL_BOX, (0, 0, 0, 0), (.995, .995, .995, .995), (.2, .6, .3, .9), (.9, 0, .99, .1)])
+def test_crops_of_a_box_are_inside_the_image(size, box):
+    image = Image.new('RGB', size)
+    for alpha in (.1, .6, 5.):
+        top, left, height, width = crops_in_box(image, box, alpha=alpha).T
+        assert (top >= 0).all() and (left >= 0).all() and (height > 0).all() and (width > 0).all()
+        assert (top + height <= image.height).all() and (left + width <= image.width).all()
+
+
+@pytest.mark.parametrize('centre', [(.5, .5), (.02, .9), (.99, .01)])
+def test_all_crops_of_a_tiny_box_contain_its_centre(centre):
+    image, (y, x) = Image.new('RGB', (200, 150)), centre
+    top, left, height, width = crops_in_box(image, (y, x, y, x)).T
+    assert ((top <= 150 * y) & (150 * y < top + height) & (left <= 200 * x) & (200 * x < left + width)).all()
+    assert len(set(height)) > 50 and len(set(width)) > 50
+
+
+def test_crop_centres_lie_between_the_borders_of_the_box():
+    """Crops of 28 x 28 px, from a box of rows 30 to 80 and columns 40 to 120; a small alpha meets the borders only."""
+    image, box = Image.new('RGB', (200, 100)), (.3, .2, .8, .6)
+    for alpha, shares in ((.6, (.3, .6)), (1., (.15, .25)), (.005, (.95, 1.))):
+        top, left, height, width = crops_in_box(image, box, (.04, .04), (1., 1.), alpha, 2000).T
+        assert set(height) == set(width) == {28}
+        for start, (first, last) in ((top, (30 - 14, 80 - 14)), (left, (40 - 14, 120 - 14))):
+            position = (start - first) / (last - first)
+            assert 0 <= position.min() < .02 and .97 < position.max() <= 1
+            assert shares[0] < np.mean((position < .1) | (position > .9)) < shares[1]
+        assert abs(np.corrcoef(top, left)[0, 1]) < .1  # drawn independently
+
+
+def test_a_full_box_and_alpha_1_are_close_to_torchvision():
+    """Kolmogorov-Smirnov distances of area, shape and position; with a smaller alpha only the position is another."""
+    def features(crops):
+        top, left, height, width = crops[(crops[:, 2] < 130) & (crops[:, 3] < 180)].T  # others can hardly move
+        return height * width, width / height, top / (150 - height), left / (200 - width)
+
+    image, scale, ratio, number = Image.new('RGB', (200, 150)), (.1, .8), (3 / 4, 4 / 3), 4000
+    with seeded(1):
+        theirs = features(np.array([RandomResizedCrop.get_params(image, scale, ratio) for _ in range(number)]))
+    for alpha, positions_agree in ((1., True), (.4, False)):
+        ours = features(crops_in_box(image, FULL_BOX, scale, ratio, alpha, number))
+        distances = [ks_2samp(a, b).statistic for a, b in zip(ours, theirs)]
+        assert max(distances[:2]) < .05
+        assert max(distances[2:]) < .05 if positions_agree else min(distances[2:]) > .08
+
+
+def test_views_come_from_the_box_once_it_is_known():
+    crop = CropViews(16, (.05, .1), num=20, flip=0., box_alpha=.6)
+    with seeded(0):
+        unknown = crop(ramp(200, 150))
+    with seeded(0):
+        plain = CropViews(16, (.05, .1), num=20, flip=0.)(ramp(200, 150))
+    assert torch.equal(unknown.images, plain.images) and torch.equal(unknown.boxes, plain.boxes)
+    with seeded(0):
+        views = crop(ramp(200, 150), (.8, .8, .9, .9))
+    centres = views.boxes[:, :2] + views.boxes[:, 2:] / 2
+    assert (centres > torch.tensor([200 * .7, 150 * .7])).all() and not (plain.boxes[:, 0] > 100).all()
+    assert (views.images[:, 0].float().mean((1, 2)) / 255 * 200 - centres[:, 0]).abs().max() < 2
+
+
+def test_an_elongated_image_has_its_fallback_wherever_the_box_is():
+    views = CropViews(16, (.9, 1.), num=3, box_alpha=.6)(ramp(600, 40), (0, 0, .1, .1))
+    assert views.boxes.tolist() == [[(600 - 53) // 2, 0, 53, 40]] * 3

@@ -12,6 +12,7 @@ from mmdssl.registry import MODELS
 sys.path.insert(0, str(Path(__file__).parent))
 
 HEAD = dict(num_prototypes=12, hidden_dim=20, bottleneck_dim=6)
+PROJECTOR = dict(hidden_dim=20, out_dim=12)
 
 
 @pytest.fixture
@@ -23,11 +24,13 @@ def make_algorithm(tiny_backbone):
 
     def make(name: str, backbone: dict | None = None, **kwargs):
         backbone = dict(tiny_backbone, **backbone or {})
-        algorithm = MODELS.build(dict(type=f'mmdssl.{name}', backbone=backbone, head=HEAD, **kwargs))
+        part, sizes = ('projector', PROJECTOR) if name == 'BAM' else ('head', HEAD)
+        kwargs[part] = dict(sizes, **kwargs.get(part, {}))
+        algorithm = MODELS.build(dict(type=f'mmdssl.{name}', backbone=backbone, **kwargs))
         with torch.no_grad():
             for parameter in algorithm.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.2)
-            for center in algorithm.centers.values():
+            for center in getattr(algorithm, 'centers', {}).values():
                 center.center.normal_(std=0.1)
         return algorithm
 

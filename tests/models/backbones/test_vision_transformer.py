@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
 
+from mmdssl.engine import OptimWrapperConstructor
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import VisionTransformer
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
@@ -58,6 +59,41 @@ def test_initialisation():
     assert not vit.mask_token.any() and not vit.blocks[0].attn.qkv.bias.any()
     assert vit.patch_embed.proj.bias.any(), "the patch projection keeps the framework's initialisation"
     assert vit.norm.eps == vit.blocks[0].norm1.eps == 1e-6
+
+
+def test_initialisation_of_moco_v3():
+    """Uniform, query, key and value as three matrices, a class token near zero: timm's own, but for the patch projection."""
+    torch.manual_seed(5)
+    ours = VisionTransformer(dict(embed_dim=256, depth=1, num_heads=4), 16, 224, init='moco')
+    torch.manual_seed(5)
+    timms = timm.models.VisionTransformer(embed_dim=256, depth=1, num_heads=4, num_classes=0, weight_init='moco')
+    for name, parameter in ours.named_parameters():
+        expected = timms.get_parameter(name)
+        if parameter.ndim > 1:
+            assert parameter.std().item() == pytest.approx(expected.std().item(), rel=0.15), name
+        elif not name.startswith('patch_embed'):
+            assert torch.equal(parameter, expected), name
+    assert ours.cls_token.abs().max() < 1e-5
+    bound = (6 / 512) ** 0.5
+    assert 0.99 * bound < ours.blocks[0].attn.qkv.weight.abs().max() <= bound
+    with pytest.raises(InputError, match="init is one of dino, moco, got 'zeros'"):
+        VisionTransformer(init='zeros')
+
+
+def test_frozen_patch_projection_is_not_trained():
+    vit = VisionTransformer(SIZES, 8, 32, frozen_patch_embed=True)
+    frozen = {name for name, parameter in vit.named_parameters() if not parameter.requires_grad}
+    assert frozen == {'patch_embed.proj.weight', 'patch_embed.proj.bias'}
+    rules = OptimWrapperConstructor(dict(optimizer=dict(type='AdamW', lr=0.1))).rules(vit)
+    assert not [rule.name for rule in rules if rule.name.startswith('patch_embed')] and len(rules) > 10
+
+
+@torch.no_grad()
+def test_heat_map_is_the_sum_of_the_attention_maps():
+    vit, images = make_vit(), torch.randn(2, 3, 32, 48)
+    heat = vit.heat_map(images)
+    assert heat.shape == (2, 4, 6)
+    torch.testing.assert_close(heat, vit.attention_maps(images).sum(1))
 
 
 @pytest.mark.parametrize('position', ['learnable', 'sincos'])

@@ -1,4 +1,4 @@
-"""DINO's head against loops, and its prototypes."""
+"""Heads and projectors against loops."""
 from __future__ import annotations
 
 import copy
@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from mmdssl.models.layers.projection import DINOHead
+from mmdssl.errors import InputError
+from mmdssl.models.layers.projection import DINOHead, MLPProjector
 
 
 def make_head(**kwargs) -> DINOHead:
@@ -104,3 +105,35 @@ def test_copies_are_independent_and_old_checkpoints_load():
     assert torch.equal(head.score(head.project(tokens)), expected)
     twin.load_state_dict(old)
     torch.testing.assert_close(twin.score(twin.project(tokens)), expected)
+
+
+@pytest.mark.parametrize('activation', ['gelu', 'relu'])
+def test_projector_without_norm_is_an_mlp(activation):
+    projector = MLPProjector(8, hidden_dim=10, out_dim=4, activation=activation)
+    layers = [m for m in projector if isinstance(m, torch.nn.Linear)]
+    assert len(layers) == 3
+    token = torch.randn(8)
+    x = token.tolist()
+    function = {'gelu': lambda v: v * 0.5 * (1 + math.erf(v / math.sqrt(2))), 'relu': lambda v: max(v, 0)}[activation]
+    for i, layer in enumerate(layers):
+        x = dense([function(v) for v in x] if i else x, layer)
+    torch.testing.assert_close(projector(token[None])[0], torch.tensor(x), rtol=1e-4, atol=1e-6)
+
+
+def test_projector_with_norm_has_it_after_every_linear_layer():
+    projector = MLPProjector(8, hidden_dim=10, out_dim=4, activation='relu', norm=True)
+    kinds = [type(m).__name__ for m in projector]
+    assert kinds == ['Linear', 'BatchNorm1d', 'ReLU', 'Linear', 'BatchNorm1d', 'ReLU', 'Linear', 'BatchNorm1d']
+    assert [m.affine for m in projector if isinstance(m, torch.nn.BatchNorm1d)] == [True, True, False]
+    latents = projector(torch.randn(50, 8))
+    torch.testing.assert_close(latents.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(latents.var(0, correction=0), torch.ones(4), rtol=0, atol=0.05)
+
+
+def test_initialisation_and_mistakes_of_the_projector():
+    projector = MLPProjector(256, hidden_dim=512, out_dim=128)
+    assert [layer.out_features for layer in list(projector)[::2]] == [512, 512, 128]
+    for layer in list(projector)[::2]:
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02) and not layer.bias.any()
+    with pytest.raises(InputError, match="activation of a projector is one of gelu, relu, got 'tanh'"):
+        MLPProjector(8, activation='tanh')

@@ -1,0 +1,3 @@
+# BAM, timm's CAFormer-M36 (StarReLU and scaled residuals; the authors' own has GELU and none).
+_base_ = './bam.py'
+model = dict(backbone=dict(_delete_=True, type='TimmBackbone', name='caformer_m36'))

@@ -1,0 +1,2 @@
+_base_ = './bam.py'
+model = dict(backbone=dict(arch=dict(embed_dim=768)))

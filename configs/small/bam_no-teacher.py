@@ -1,0 +1,3 @@
+_base_ = './bam.py'
+model = dict(teacher=False)
+sync_bn = 'torch'

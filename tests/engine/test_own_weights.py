@@ -1,0 +1,74 @@
+"""Configs that take over the network of a checkpoint of timm's."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config, ConfigDict
+
+from mmdssl.checkpoint import save_backbone
+from mmdssl.engine.own_weights import use_weights
+from mmdssl.errors import InputError
+from mmdssl.registry import MODELS
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SMALL = dict(type='mmdssl.TimmBackbone', name='resnet18', model_args=dict(layers=(1, 1, 1, 1), channels=(8, 16, 24, 32)))
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Function that writes a backbone of a config and returns the path."""
+
+    def write(config: dict) -> str:
+        save_backbone(MODELS.build(config), tmp_path / 'b.safetensors', config)
+        return str(tmp_path / 'b.safetensors')
+    return write
+
+
+def detector(backbone: dict) -> Config:
+    """mmdet's with a feature pyramid on a backbone of timm's."""
+    backbone = dict(backbone, out_indices=(1, 2, 3, 4), drop_path_rate=0.1)
+    return Config(dict(model=dict(backbone=backbone, neck=dict(type='FPN', in_channels=[64, 128, 256, 512]))))
+
+
+def test_another_network_of_timms_brings_its_widths(save):
+    cfg = detector(dict(type='mmdssl.TimmBackbone', name='resnet18'))
+    path = save(SMALL)
+    use_weights(cfg, path)
+    backbone = cfg.model.backbone
+    assert list(backbone.model_args.channels) == [8, 16, 24, 32] and backbone.drop_path_rate == 0.1
+    assert cfg.model.neck.in_channels == [8, 16, 24, 32] == list(MODELS.build(dict(backbone, init_cfg=None)).channels)
+    assert backbone.init_cfg == dict(type='SSLPretrained', checkpoint=path, network=None)
+    use_weights(cfg, path, load=False)
+    assert cfg.model.backbone.init_cfg is None
+
+
+def test_a_video_config_has_no_widths_to_follow(save):
+    cfg = Config(dict(model=dict(type='MaskPropagation', backbone=dict(type='mmdssl.TimmBackbone', name='convnext_atto'))))
+    use_weights(cfg, save(SMALL))
+    assert cfg.model.backbone.name == 'resnet18' and 'out_indices' not in cfg.model.backbone
+
+
+def test_plain_resnets_are_alike_whoever_builds_them(save):
+    path = save(dict(type='TimmBackbone', name='resnet50'))
+    cfg = Config.fromfile(CONFIGS / 'detection/mask-rcnn_resnet50-c4_1x_coco.py')
+    use_weights(cfg, path)
+    init = dict(type='SSLPretrained', checkpoint=path, network=None)
+    assert (cfg.model.backbone.type, cfg.model.backbone.init_cfg) == ('ResNet', init)
+    assert cfg.model.roi_head.shared_head.init_cfg == init
+    backbones = [MODELS.build(config) for config in (dict(cfg.model.backbone, type='mmdet.ResNet'),
+                                                     dict(type='TimmBackbone', name='resnet50', init_cfg=init))]
+    for backbone in backbones:
+        backbone.init_weights()
+    assert backbones[0].layer3[5].conv3.weight.equal(backbones[1].network.layer3[5].conv3.weight)
+
+
+@pytest.mark.parametrize('found', [SMALL, dict(type='mmdssl.TimmBackbone', name='convnext_atto')])
+def test_other_kinds_are_refused(found, save):
+    for path in ('detection/mask-rcnn_resnet50-fpn_1x_coco.py', 'detection/mask-rcnn_vit-small_1x_coco.py'):
+        with pytest.raises(InputError, match='use a config for that kind of network'):
+            use_weights(Config.fromfile(CONFIGS / path), save(found))
+    cfg = ConfigDict(model=dict(backbone=dict(type='mmdssl.TimmBackbone', name='convnext_atto')), filename='c.py')
+    vit = dict(type='VisionTransformer', arch=dict(embed_dim=16, depth=1, num_heads=2))
+    with pytest.raises(InputError, match='holds a mmdssl.VisionTransformer and c.py has a mmdssl.TimmBackbone'):
+        use_weights(cfg, save(vit))

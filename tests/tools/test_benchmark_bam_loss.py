@@ -1,0 +1,19 @@
+"""What tools/benchmark_bam_loss.py compares must be the same loss."""
+from __future__ import annotations
+
+import argparse
+import runpy
+from pathlib import Path
+
+import pytest
+
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / 'tools/benchmark_bam_loss.py'))
+SIZES = argparse.Namespace(batch_size=6, views=4, dim=8, steps=1)
+
+
+@pytest.mark.parametrize('with_teacher', [True, False])
+def test_all_formulations_give_the_same_loss_and_gradient(with_teacher):
+    plain, *others = (TOOL['measure'](name, with_teacher, SIZES)[2:] for name in TOOL['FORMULATIONS'])
+    assert len(others) == 2
+    for values in others:
+        assert values == pytest.approx(plain, rel=1e-4)
