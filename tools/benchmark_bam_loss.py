@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, of which the fastest counts')
     args = parser.parse_args()
     print(f'{args.views} views of {args.batch_size} images, {args.dim} dimensions, on {get_device()}')
-    print(f'{"":28}{"MiB":>8}{"ms":>8}{"loss":>12}{"gradient":>12}')
+    print(f'{"":32}{"MiB":>8}{"ms":>8}{"loss":>12}{"gradient":>12}')
     for teacher in (True, False):
         for name in FORMULATIONS:
             with multiprocessing.get_context('spawn').Pool(1) as pool:

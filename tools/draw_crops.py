@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
@@ -36,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
 
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
+    out = Path(args.out)
+    if args.number < 1 or not out.parent.is_dir():
+        raise InputError(f'--number {args.number} must be 1 or more, and the folder of --out {out} must exist')
     cfg = read_config(args)
     hook = hook_of(cfg)
     backbone = load_backbone(args.checkpoint)
@@ -50,13 +54,13 @@ def run(args: argparse.Namespace) -> None:
     maps = backbone.heat_map(ViewsPreprocessor().normalise(torch.stack([item['image'] for item in whole])))
     dataset.crop_boxes.copy_(boxes_of_heat_maps(maps, hook.size, hook.threshold))
     draw_crops([dataset.whole_image(i) for i in range(len(dataset))], maps, dataset.crop_boxes,
-               [dataset[(args.seed, 0, i)] for i in range(len(dataset))], args.out)
-    print(f'{args.out}: {len(dataset)} photos')
+               [dataset[(args.seed, 0, i)] for i in range(len(dataset))], out)
+    print(f'{out}: {len(dataset)} photos')
 
 
 def hook_of(cfg: Config) -> ContrastiveCropHook:
-    for hook in (*cfg.get('default_hooks', {}).values(), *cfg.get('custom_hooks', [])):
-        if hook and hook['type'].rpartition('.')[2] == ContrastiveCropHook.__name__:
+    for hook in (*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])):
+        if hook and HOOKS.get(hook['type']) is ContrastiveCropHook:
             return HOOKS.build(hook)
     raise InputError(f'{cfg.filename} has no ContrastiveCropHook: give a config that has, such as '
                      'configs/pretrain/bam_contrastive-crop.py')
@@ -64,9 +68,12 @@ def hook_of(cfg: Config) -> ContrastiveCropHook:
 
 def photos(cfg: Config, folder: str, number: int) -> ImageFolder:
     """Photos with the config's views that follow boxes, in their own colours and not mirrored."""
-    recipes = cfg.train_dataloader.dataset.views
-    dataset = ImageFolder(folder, indices=number, pipeline=cfg.train_dataloader.dataset.get('pipeline', []), views={
-        name: recipe for name, recipe in recipes.items() if recipe and recipe.get('box_alpha') is not None})
+    recipes = {name: recipe for name, recipe in cfg.train_dataloader.dataset.views.items()
+               if recipe and recipe.get('box_alpha') is not None}
+    if not recipes:
+        raise InputError(f'{cfg.filename} has no views that follow boxes: give the groups of train_dataloader.dataset.views '
+                         '(global_, local) box_alpha=0.6')
+    dataset = ImageFolder(folder, indices=number, pipeline=cfg.train_dataloader.dataset.get('pipeline', []), views=recipes)
     for crop in dataset.views.values():
         crop.photometric = [None] * len(crop.photometric)
         crop.mask, crop.flip = None, 0.

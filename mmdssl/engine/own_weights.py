@@ -55,7 +55,7 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
     cfg.model.backbone = ConfigDict(found, **task, init_cfg=init)
     parts = [cfg.model.neck] if cfg.model.get('neck') else [cfg.model.get('decode_head'), cfg.model.get('auxiliary_head')]
     for part in filter(None, parts):
-        _follow_width(part, dict(zip(*(_widths(backbone) for backbone in (old, cfg.model.backbone)))))
+        _follow_width(part, *(_widths(backbone) for backbone in (old, cfg.model.backbone)))
 
 
 def _sizes(backbone: Mapping) -> Mapping:
@@ -68,17 +68,22 @@ def _same_depth(index: int, before: int, after: int) -> int:
 
 
 def _widths(backbone: Mapping) -> Sequence[int]:
-    """Channels of the maps, each number once or more."""
+    """Channels of the maps."""
     if 'name' in backbone:  # only timm knows
         return MODELS.build(dict(backbone, init_cfg=None)).channels
-    return [_sizes(backbone)['embed_dim']]
+    return [_sizes(backbone)['embed_dim']] * len(backbone.get('out_indices', [None]))
 
 
-def _follow_width(part: ConfigDict, new: Mapping[int, int]) -> None:
+def _follow_width(part: ConfigDict, old: Sequence[int], new: Sequence[int]) -> None:
     width = part.get('in_channels')
-    if isinstance(width, int):
-        part.in_channels = new[width]
-    elif width is not None:
-        part.in_channels = [new[each] for each in width]
-        if part.get('num_convs') == 0:  # a linear head: the maps side by side
-            part.channels = sum(part.in_channels)
+    if width is None:
+        return
+    single = isinstance(width, int)
+    maps = part.get('in_index', [i for i in range(len(old)) if not single or old[i] == width][:1 if single else None])
+    maps = [maps] if isinstance(maps, int) else maps
+    if [old[i] for i in maps] != ([width] if single else list(width)):
+        raise InputError(f'{part.type} has in_channels={width}, and the maps of the backbone are {", ".join(map(str, old))} wide: '
+                         'make them agree')
+    part.in_channels = new[maps[0]] if single else [new[i] for i in maps]
+    if not single and part.get('num_convs') == 0:  # a linear head: the maps side by side
+        part.channels = sum(part.in_channels)

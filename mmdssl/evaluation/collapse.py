@@ -37,7 +37,7 @@ class CollapseMonitor:
             by KL divergence and rank alone.
         patience: So many checks in a row must agree.
         margin: How close to its limit a value must be, as a share of ``ln K``.
-        min_kl: KL divergence, in nats, below which the teacher has nothing left to teach.
+        min_kl: KL divergence, in nats, below which the target has nothing left to teach.
         min_rank: Share of the best effective rank so far below which the features count as dead.
 
     Attributes:
@@ -82,8 +82,8 @@ class CollapseMonitor:
                 return (f'one prototype takes all images (entropy {entropy:.4f} of at most ln K = {self.uniform:.3f}): '
                         "raise the teacher's temperature or look at its center")
         if kl < self.min_kl:
-            return (f'the student already gives the answer of the teacher (KL divergence {kl:.5f}), so nothing is left '
-                    'to learn: look at the views and at the momentum of the teacher')
+            return (f'the student already gives the answer of its target (KL divergence {kl:.5f}), so nothing is left to '
+                    'learn: look at the views, the temperatures and the momentum of the teacher')
         if rank < self.min_rank * self.best_rank:
             return (f'the features lie in few directions only (effective rank {rank:.1f}, it was '
                     f'{self.best_rank:.1f}): lower the learning rate or raise the temperature of the teacher')

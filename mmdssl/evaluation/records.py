@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation')
 
@@ -38,6 +39,15 @@ def read_records(path: str | Path) -> list[dict]:
 def fingerprint_text(lines: Iterable[str]) -> str:
     """A short name for a text, such as a config or the list of a dataset's files."""
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
+
+
+def image_names(dataset: Dataset) -> list[str]:
+    """The images of a dataset, below its root, in its order."""
+    if not hasattr(dataset, 'get_data_info'):
+        return [type(dataset).__name__, str(len(dataset))]
+    root = getattr(dataset, 'data_root', None) or ''
+    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+    return [str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos]
 
 
 def fingerprint_weights(network: nn.Module) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 import copy
 import math
 
+import pytest
 import torch
 from torch import nn
 
 from mmdssl.engine import LARS, OptimWrapperConstructor
+from mmdssl.errors import InputError
 
 SETTINGS = dict(lr=0.3, momentum=0.9, weight_decay=0.01, eta=0.001)
 
@@ -86,3 +88,9 @@ def test_a_restored_optimizer_goes_on():
         return model.layers[0].weight
 
     assert torch.equal(trained(True), trained(False))
+
+
+@pytest.mark.parametrize('wrong', [dict(lr=-0.1), dict(momentum=1.), dict(momentum=-0.1), dict(eta=-1e-3)])
+def test_numbers_without_a_meaning_are_input_errors(wrong):
+    with pytest.raises(InputError, match=f'{next(iter(wrong))}={next(iter(wrong.values()))}'):
+        LARS([nn.Parameter(torch.ones(2))], **{**SETTINGS, **wrong})

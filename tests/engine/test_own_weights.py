@@ -43,6 +43,24 @@ def test_another_network_of_timms_brings_its_widths(save):
     assert cfg.model.backbone.init_cfg is None
 
 
+def test_widths_follow_their_maps(save):
+    """Although all maps of a transformer are as wide, and those of a residual network are not."""
+    vit = dict(type='mmdssl.TimmBackbone', name='vit_tiny_patch16_224', model_args=dict(img_size=64, depth=5))
+    cfg = detector(vit)
+    cfg.model.pop('neck')
+    cfg.model.decode_head = dict(type='UPerHead', in_channels=[192] * 4, in_index=[0, 1, 2, 3])
+    cfg.model.auxiliary_head = dict(type='FCNHead', in_channels=192, in_index=2, num_convs=0)
+    use_weights(cfg, save(SMALL))
+    assert cfg.model.decode_head.in_channels == [8, 16, 24, 32] and cfg.model.auxiliary_head.in_channels == 24
+
+
+def test_a_neck_of_other_widths_is_refused(save):
+    cfg = detector(dict(type='mmdssl.TimmBackbone', name='resnet18'))
+    cfg.model.neck.in_channels = [64, 128, 256, 500]
+    with pytest.raises(InputError, match=r'FPN has in_channels=\[64, 128, 256, 500\], and the maps of the backbone are 64, 128, 256, 512'):
+        use_weights(cfg, save(SMALL))
+
+
 def test_a_video_config_has_no_widths_to_follow(save):
     cfg = Config(dict(model=dict(type='MaskPropagation', backbone=dict(type='mmdssl.TimmBackbone', name='convnext_atto'))))
     use_weights(cfg, save(SMALL))

@@ -34,6 +34,7 @@ def here(tmp_path, monkeypatch, tiny_backbone) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'crops.py').write_text(CONFIG.format(alpha=.6, hook='default_hooks'))
     (tmp_path / 'plain.py').write_text(CONFIG.format(alpha=None, hook='nothing'))
+    (tmp_path / 'anywhere.py').write_text(CONFIG.format(alpha=None, hook='default_hooks'))
     save_backbone(MODELS.build(tiny_backbone), tmp_path / 'vit.safetensors', tiny_backbone)
     (tmp_path / 'photos').mkdir()
     for i in range(5):
@@ -57,6 +58,9 @@ def test_a_row_per_photo_and_a_tile_per_crop(main, here, capsys):
     (['plain.py', 'vit.safetensors'], 'plain.py has no ContrastiveCropHook'),
     (['none.py', 'vit.safetensors'], "config 'none.py' does not exist"),
     (['crops.py', 'none.safetensors'], 'none.safetensors'),
+    (['crops.py', 'vit.safetensors', '--number', '-2'], '--number -2 must be 1 or more'),
+    (['crops.py', 'vit.safetensors', '--out', 'none/a.png'], 'the folder of --out none/a.png must exist'),
+    (['anywhere.py', 'vit.safetensors'], 'anywhere.py has no views that follow boxes'),
 ])
 def test_what_does_not_fit_is_said_in_a_line(main, here, capsys, arguments, message):
     assert main([*arguments, '--images', 'photos']) == 2

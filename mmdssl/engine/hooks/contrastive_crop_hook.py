@@ -7,14 +7,16 @@ import torch
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.datasets.transforms.crops import FULL_BOX
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
+from mmdssl.evaluation.records import fingerprint_text, image_names
 from mmdssl.registry import HOOKS
 
 KEY = 'crop_boxes'
@@ -37,44 +39,52 @@ class ContrastiveCropHook(Hook):
 
     Raises:
         InputError: A number makes no sense; when training begins, no view has ``box_alpha``, the backbone cannot say
-            where it looks, or a resumed checkpoint is of other data.
+            where in an image of ``size`` it looks, or a resumed checkpoint is of other data.
     """
 
     def __init__(self, warmup: int | float = 0.2, interval: int | float = 0.2, threshold: float = 0.1, size: int = 224):
         for name, value in dict(warmup=warmup, interval=interval).items():
-            if value <= 0 or value >= 1 and not isinstance(value, int):
+            if not isinstance(value, (int, float)) or value <= 0 or value >= 1 and not isinstance(value, int):
                 raise InputError(f'{name}={value} of ContrastiveCropHook is neither a number of epochs nor a share of '
                                  'training: write 1, 2, 3 ... or something between 0 and 1')
+        if not 0 <= threshold < 1 or size < 1:
+            raise InputError(f'threshold={threshold} of ContrastiveCropHook must be in [0, 1), and size={size} some pixels')
         self.warmup = warmup
         self.interval = interval
         self.threshold = threshold
         self.size = size
-        self._loaded: Tensor | None = None
+        self._loaded: dict | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._loaded = checkpoint.get(KEY)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint[KEY] = runner.train_dataloader.dataset.crop_boxes
+        dataset = runner.train_dataloader.dataset
+        checkpoint[KEY] = dict(boxes=dataset.crop_boxes, images=self.images)
 
     def before_train(self, runner: Runner) -> None:
-        backbone, dataset = unwrap(runner.model).backbone, runner.train_dataloader.dataset
+        dataset = runner.train_dataloader.dataset
         if getattr(dataset, 'crop_boxes', None) is None:
             raise InputError('ContrastiveCropHook finds boxes that no view uses: give the groups of '
                              'train_dataloader.dataset.views (global_, local) box_alpha=0.6, or remove the hook')
-        if not hasattr(backbone, 'heat_map'):
-            raise InputError(f'ContrastiveCropHook asks the backbone where it looks, and {type(backbone).__name__} has '
-                             'no heat_map: use another backbone, or remove the hook')
+        self._try_heat_map(unwrap(runner.model))
+        self.images = fingerprint_text(image_names(dataset))
         self.epochs = update_epochs(self.warmup, self.interval, runner.max_epochs)
         if not self.epochs:
             runner.logger.warning(f'ContrastiveCropHook has nothing to do: its warm-up of {self.epochs.start} epochs '
                                   f'is not over before the last of {runner.max_epochs}')
-        if runner.iter > 0 and self._loaded is not None:  # otherwise only the weights were loaded
-            if len(self._loaded) != len(dataset):
-                raise InputError(f'the checkpoint has crop boxes of {len(self._loaded)} images, but the training data '
-                                 f'has {len(dataset)}: resume with the same data, or start a new run from its weights '
-                                 'with load_from')
-            dataset.crop_boxes.copy_(self._loaded)
+        if runner.iter > 0:  # otherwise only the weights were loaded
+            self._restore(runner, dataset)
+
+    def _restore(self, runner: Runner, dataset: ImageDataset) -> None:
+        if self._loaded is None:
+            runner.logger.warning('The checkpoint has no crop boxes: crops come from anywhere until the next are found')
+        elif self._loaded['images'] != self.images:
+            raise InputError(f'the checkpoint has crop boxes of {len(self._loaded["boxes"])} images, which are not the '
+                             f'{len(dataset)} of the training data: resume with the same data, or start a new run from '
+                             'its weights with load_from')
+        else:
+            dataset.crop_boxes.copy_(self._loaded['boxes'])
 
     def after_train_epoch(self, runner: Runner) -> None:
         if runner.epoch + 1 not in self.epochs:
@@ -86,6 +96,20 @@ class ContrastiveCropHook(Hook):
         area = (boxes[:, 2:] - boxes[:, :2]).prod(1).mean()
         runner.logger.info(f'Crop boxes of {len(boxes)} images: {100 * area:.0f} % of an image on average, found in '
                            f'{time.perf_counter() - start:.1f} s')
+
+    @torch.no_grad()
+    def _try_heat_map(self, algorithm: nn.Module) -> None:
+        """Otherwise a run would learn only after the warm-up that its backbone cannot do this."""
+        was_training, backbone = algorithm.training, algorithm.backbone
+        if not hasattr(backbone, 'heat_map'):
+            raise InputError(f'ContrastiveCropHook asks the backbone where it looks, and {type(backbone).__name__} has '
+                             'no heat_map: use another backbone, or remove the hook')
+        algorithm.eval()
+        try:
+            backbone.heat_map(torch.zeros(1, 3, self.size, self.size, device=next(backbone.parameters()).device))
+        except InputError as error:
+            raise InputError(f'ContrastiveCropHook asks the backbone where it looks: {error}') from error
+        algorithm.train(was_training)
 
     @torch.no_grad()
     def _find_boxes(self, runner: Runner) -> Tensor:

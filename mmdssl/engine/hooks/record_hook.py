@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.evaluation.records import (append_record, fingerprint_file, fingerprint_text, fingerprint_weights,
-                                       standard_metrics)
+                                       image_names, standard_metrics)
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.registry import HOOKS
 
@@ -54,7 +54,7 @@ class RecordHook(Hook):
             metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
             checkpoint=fingerprint_weights(weights),
             config=fingerprint_text([runner.cfg.pretty_text]),
-            dataset=fingerprint_text(_files(dataset)))
+            dataset=fingerprint_text(image_names(dataset)))
 
 
 def describe_backbone(cfg: Mapping) -> dict[str, str | dict]:
@@ -81,12 +81,3 @@ def backbone_name(cfg: Mapping) -> str:
     names = {(known['embed_dim'], known['depth']): name[0] for name, known in ARCHITECTURES.items()}
     size = names.get((sizes['embed_dim'], sizes['depth']), f'{sizes["depth"]}x{sizes["embed_dim"]}')
     return f'vit-{size}/{cfg.get("patch_size", 16)}'
-
-
-def _files(dataset: Dataset) -> list[str]:
-    """The images of a dataset, below its root."""
-    if not hasattr(dataset, 'get_data_info'):
-        return [type(dataset).__name__, str(len(dataset))]
-    root = getattr(dataset, 'data_root', None) or ''
-    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return [str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos]

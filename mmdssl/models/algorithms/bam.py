@@ -6,7 +6,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from mmdssl.datasets.views import Views
-from mmdssl.engine.schedules import cosine, warmup_epochs
+from mmdssl.engine.schedules import checked_temperatures, cosine, warmup_epochs
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.algorithms.dino import image_features
@@ -45,7 +45,7 @@ class BAM(Algorithm):
         self.teacher = teacher_of(self.student) if teacher else None
         self.attention = BalancedAttention(**(attention or {}))
         self.momentum = momentum
-        self.target_temperature = target_temperature
+        self.target_temperature = checked_temperatures('target_temperature', target_temperature)
 
     @property
     def backbone(self) -> nn.Module:
@@ -80,6 +80,6 @@ class BAM(Algorithm):
         return features, network.projector(features.flatten(0, 1)).unflatten(0, features.shape[:2])
 
     def after_step(self) -> None:
-        """The teacher, where there is one, follows the student."""
+        """The teacher, where there is one, follows the student, in time for the next iteration."""
         if self.teacher is not None:
             follow(self.teacher, self.student, cosine(self.momentum, 1., self.progress))

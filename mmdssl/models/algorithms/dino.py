@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mmdssl.datasets.views import ViewGroup, Views
-from mmdssl.engine.schedules import cosine, warmup_epochs
+from mmdssl.engine.schedules import checked_temperatures, cosine, warmup_epochs
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
@@ -51,7 +51,7 @@ class DINO(Algorithm):
         self.centers = nn.ModuleDict(
             {stream: Center(self.num_prototypes, center_momentum) for stream in self.streams})
         self.momentum = momentum
-        self.teacher_temperature = teacher_temperature
+        self.teacher_temperature = checked_temperatures('teacher_temperature', teacher_temperature)
         self.student_temperature = student_temperature
         self.freeze_last_layer = freeze_last_layer
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 import copy
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropBlock2d, DropPath
 from torch import nn
 
 
 def teacher_of(student: nn.Module) -> nn.Module:
-    """A copy without gradients and without stochastic depth."""
+    """A copy without gradients, and without stochastic depth and dropout."""
     teacher = copy.deepcopy(student).requires_grad_(False)
     for module in teacher.modules():
-        if isinstance(module, DropPath):
+        if isinstance(module, (DropPath, DropBlock2d)):
             module.drop_prob = 0.
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.
     return teacher
 
 

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
+# What is decided here: nothing is downloaded, images have three channels, and there is no classifier.
+DECIDED = ('pretrained', 'checkpoint_path', 'pretrained_cfg', 'pretrained_cfg_overlay', 'in_chans', 'num_classes', 'features_only')
+
 # By which of its arguments a network takes images of any size.
 ANY_SIZE = dict(dynamic_img_size=True, dynamic_img_pad=True, strict_img_size=False)
 
@@ -69,7 +72,7 @@ class TimmBackbone(BaseModule):
         self.network = _build(name, args)
         self.network.is_init = True  # timm's networks initialise themselves, and MMEngine would do it again after loading
         self.num_maps = len(self.network.feature_info) if hasattr(self.network, 'forward_intermediates') else 0
-        self.out_indices = None if out_indices is None else sorted(self._index(i) for i in out_indices)
+        self.out_indices = None if out_indices is None else self._indices(out_indices)
         if stem_stride is not None:
             _set_stem_stride(self.network, name, stem_stride)
         patches = getattr(getattr(self.network, 'patch_embed', None), 'patch_size', None)
@@ -78,11 +81,15 @@ class TimmBackbone(BaseModule):
         default = getattr(self.network, 'pretrained_cfg', {}).get('input_size', (3, 224, 224))[-1]
         self._measure(to_2tuple(args.get('img_size', default)))
 
-    def _index(self, i: int) -> int:
-        if not -self.num_maps <= i < self.num_maps:
-            raise InputError(f"timm's {self.name} has {self.num_maps} feature maps, of which out_indices names number {i}"
-                             + ('' if self.num_maps else ': it can be pretrained, but not used for dense tasks'))
-        return i % self.num_maps
+    def _indices(self, wanted: Sequence[int]) -> list[int]:
+        known = range(-self.num_maps, self.num_maps)
+        if isinstance(wanted, int) or not all(i in known for i in wanted):
+            raise InputError(f"timm's {self.name} has {self.num_maps} feature maps, and out_indices={wanted} does not list numbers of "
+                             f'some: they count from 0')
+        found = sorted(i % self.num_maps for i in wanted)
+        if len(set(found)) < len(found):
+            raise InputError(f'out_indices={wanted} of {self.name} names a feature map twice')
+        return found
 
     def _measure(self, size: tuple[int, int]) -> None:
         """Learn from a copy without data what the network gives; what that does not need is not trained.
@@ -111,9 +118,12 @@ class TimmBackbone(BaseModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps ``(B, C, h, w)`` of ``out_indices``, without the final norm."""
-        return self._maps(images, [self._index(-1)] if self.out_indices is None else self.out_indices)
+        return self._maps(images, [-1] if self.out_indices is None else self.out_indices)
 
     def _maps(self, images: Tensor, indices: list[int]) -> tuple[Tensor, ...]:
+        if not self.num_maps:
+            raise InputError(f"timm's {self.name} has no feature maps: it can be pretrained, but it does not say where it looks, and "
+                             'serves no dense task')
         with self._explained(images):
             return tuple(self.network.forward_intermediates(images, indices, stop_early=True, intermediates_only=True))
 
@@ -130,13 +140,15 @@ class TimmBackbone(BaseModule):
         """Where the network looks, ``(B, h, w)``, not normalised.
 
         That is the attention in the last block, summed over heads: of the class token, or the average of all patches where there
-        is none (CAFormer). For a network without global attention it is the sum over the channels of the last map.
+        is none (CAFormer). For a network without global attention, or with one that is not timm's usual, it is the sum over the
+        channels of the last map.
         """
         inputs: list[Tensor] = []
         attention = [module for module in self.network.modules() if isinstance(module, (Attention, metaformer.Attention))]
         hooks = [module.register_forward_pre_hook(lambda _, args: inputs.append(args[0])) for module in attention[-1:]]
         try:
-            last = self._maps(images, [self._index(-1)])[0]
+            with torch.compiler.set_stance('force_eager'):  # compiled code does not see the hooks
+                last = self._maps(images, [-1])[0]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -158,20 +170,22 @@ def attend(attention: nn.Module, x: Tensor, queries: slice) -> Tensor:
 
 def _build(name: str, args: dict) -> nn.Module:
     """The network, for images of any size where it can, without a classifier."""
-    if name != caformer.__name__ and not timm.is_model(name):
-        close = difflib.get_close_matches(name, [*timm.list_models(), caformer.__name__], n=3)
+    if name != caformer.__name__ and not timm.is_model(str(name)):
+        close = difflib.get_close_matches(str(name), [*timm.list_models(), caformer.__name__], n=3)
         raise InputError(f"timm {timm.__version__} has no network '{name}'"
                          + (f': did you mean {" or ".join(close)}?' if close else ': timm.list_models() tells those it has'))
-    if 'pretrained' in args:
-        raise InputError(f"model_args of {name} knows no 'pretrained', since nothing is downloaded: load weights with init_cfg")
+    decided = [key for key in DECIDED if key in args]
+    if decided:
+        raise InputError(f'model_args of {name} cannot have {", ".join(decided)}: nothing is downloaded (load weights with init_cfg), '
+                         'images have three channels, and there is no classifier')
     create = caformer if name == caformer.__name__ else partial(timm.create_model, name)
     try:
         network = create(num_classes=0, **args)
         known = inspect.signature(type(network).__init__).parameters
         any_size = {key: value for key, value in ANY_SIZE.items() if key in known}
         return create(num_classes=0, **{**any_size, **args}) if any_size else network
-    except TypeError as error:
-        raise InputError(f"timm's {name} cannot be built with {args}: {error}") from error
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise InputError(f"timm's {name} cannot be built with {args}: {error or type(error).__name__}") from error
 
 
 def _set_stem_stride(network: nn.Module, name: str, stride: int) -> None:

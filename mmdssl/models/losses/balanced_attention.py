@@ -37,13 +37,14 @@ class BalancedAttention(nn.Module):
         source_temperature: tau.
         balanced_set: What is balanced where only some views are target views: the rows of ``'all'`` views, with target views as
             keys (the authors' code); ``'global'``, the rows of target views alone; or ``'full'``, all rows with all views as keys.
-        iterations: Of Sinkhorn. 0 does not balance, the target is ``softmax(S / epsilon)`` (Eq. 2): training collapses.
+        iterations: Of Sinkhorn. 0 does not balance, the target is ``softmax(S / epsilon)``; with epsilon = tau that is Eq. 2, which
+            collapses.
         top_k: Keep an image's k largest targets, by their mean over target views, and renormalise; 0 keeps all.
         max_elements: Largest matrix of similarities that a process keeps. A larger one is made anew, piece by piece, in each
             iteration and for the loss; the result is the same.
 
     Raises:
-        InputError: ``balanced_set`` is unknown, or a batch has a single image.
+        InputError: ``balanced_set`` is unknown, a number makes no sense, or a batch has a single image.
     """
 
     def __init__(self, source_temperature: float = 0.1, balanced_set: str = 'all', iterations: int = 3, top_k: int = 0,
@@ -51,6 +52,9 @@ class BalancedAttention(nn.Module):
         super().__init__()
         if balanced_set not in BALANCED_SETS:
             raise InputError(f'balanced_set is one of {", ".join(BALANCED_SETS)}, got {balanced_set!r}')
+        if not source_temperature > 0 or iterations < 0 or top_k < 0:
+            raise InputError(f'source_temperature={source_temperature} must be positive, iterations={iterations} and top_k={top_k} '
+                             'not negative')
         self.source_temperature = source_temperature
         self.balanced_set = balanced_set
         self.iterations = iterations

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import socket
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def boxed(images: Path, hook: dict | None = BOXES, box_alpha: float | None = .6,
 
 
 def boxes_in(checkpoint: Path) -> torch.Tensor:
-    return torch.load(checkpoint, weights_only=False)['crop_boxes']
+    return torch.load(checkpoint, weights_only=False)['crop_boxes']['boxes']
 
 
 def log_of(runner) -> str:
@@ -87,14 +88,15 @@ def test_boxes_are_where_the_teacher_looks(train, images, tmp_path):
     checkpoint = torch.load(tmp_path / 'run/epoch_2.pth', weights_only=False)
     algorithm = MODELS.build({key: value for key, value in DINO.items() if key != '_delete_'}).eval()
     algorithm.load_state_dict(checkpoint['state_dict'])
+    boxes = checkpoint['crop_boxes']['boxes']
     whole = WholeImages(ImageFolder(str(images), views=dict(global_=dict(size=8, scale=(.5, 1.)))), 32)
-    for i, box in enumerate(checkpoint['crop_boxes']):
+    for i, box in enumerate(boxes):
         if i == 3:
             assert box.tolist() == NOBODY_KNOWS[0]
             continue
         heat = algorithm.teacher.backbone.heat_map(ViewsPreprocessor().normalise(whole[i]['image'][None]))
         torch.testing.assert_close(box, boxes_of_heat_maps(heat, 32, .6)[0], rtol=0, atol=1.01 / 32)
-    assert len(checkpoint['crop_boxes'].unique(dim=0)) > 4
+    assert len(boxes.unique(dim=0)) > 4
     assert torch.equal(boxes_in(tmp_path / 'run/epoch_4.pth'), runner.train_dataloader.dataset.crop_boxes)
 
 
@@ -151,8 +153,19 @@ def test_weights_alone_do_not_bring_their_boxes(train, images, tmp_path):
 
 def test_boxes_of_other_data_are_refused(train, images, tmp_path):
     train(**boxed(images))
-    with pytest.raises(InputError, match='crop boxes of 13 images, but the training data has 12'):
-        train(resume=True, load_from=str(tmp_path / 'run/epoch_2.pth'), **boxed(images, indices=12))
+    old = dict(resume=True, load_from=str(tmp_path / 'run/epoch_2.pth'))
+    with pytest.raises(InputError, match='crop boxes of 13 images, which are not the 12 of the training data'):
+        train(**old, **boxed(images, indices=12))
+    shutil.copytree(images, tmp_path / 'others')
+    (tmp_path / 'others/00.png').rename(tmp_path / 'others/99.png')
+    with pytest.raises(InputError, match='crop boxes of 13 images, which are not the 13 of the training data'):
+        train(**old, **boxed(tmp_path / 'others'))
+
+
+def test_a_checkpoint_without_boxes_is_said_to_have_none(train, images, tmp_path):
+    train(**boxed(images, hook=None))
+    resumed = train(resume=True, load_from=str(tmp_path / 'run/epoch_2.pth'), **boxed(images))
+    assert 'The checkpoint has no crop boxes' in log_of(resumed)
 
 
 def test_two_processes_find_the_boxes_of_one(train, images, tmp_path):
@@ -169,7 +182,8 @@ def test_two_processes_find_the_boxes_of_one(train, images, tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     (dict(warmup=0), 'warmup=0'), (dict(interval=1.5), 'interval=1.5'), (dict(warmup=-.1), 'warmup=-0.1'),
-    (dict(interval=1.), 'interval=1.0'),
+    (dict(interval=1.), 'interval=1.0'), (dict(warmup='a'), 'warmup=a'), (dict(threshold=2.), 'threshold=2.0'),
+    (dict(size=-3), 'size=-3'),
 ])
 def test_numbers_without_a_meaning_are_input_errors(arguments, message):
     with pytest.raises(InputError, match=message):
@@ -181,8 +195,12 @@ def test_boxes_that_no_view_uses_are_an_input_error(train, images):
         train(**boxed(images, box_alpha=None))
 
 
-def test_a_backbone_that_cannot_say_where_it_looks_is_an_input_error(train, images, monkeypatch):
-    backbone = MODELS.build(DINO['backbone'])
-    monkeypatch.delattr(type(backbone), 'heat_map')
-    with pytest.raises(InputError, match='VisionTransformer has no heat_map'):
-        train(**boxed(images))
+@pytest.mark.parametrize('model, message', [
+    (dict(DINO, backbone=dict(DINO['backbone'], class_token=False)), 'this backbone has none'),
+    (dict(DINO, backbone=dict(type='TimmBackbone', name='convit_tiny', model_args=dict(depth=1, img_size=48))),
+     'cannot take images of 32 x 32 px'),
+    (dict(_delete_=True, type='ToyAlgorithm'), 'ToyBackbone has no heat_map'),
+])
+def test_a_backbone_that_cannot_say_where_it_looks_is_known_before_training(train, images, model, message):
+    with pytest.raises(InputError, match=f'asks the backbone where it looks.*{message}'):
+        train(**{**boxed(images), 'model': model})

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from float64_reference import Network, assert_center_moved, assert_equal, cls_loss, mean, softmax
-from timm.layers import DropPath
+from timm.layers import DropBlock2d, DropPath
+from torch import nn
 
 from mmdssl.engine.schedules import Progress
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms import DINO
 from mmdssl.models.algorithms.base import Algorithm
+from mmdssl.models.algorithms.teacher import teacher_of
 
 
 def cls_logits(network: Network, *groups) -> list[list[torch.Tensor]]:
@@ -89,6 +91,14 @@ def test_teacher_has_no_drop_path(make_algorithm, make_views):
     assert rates == dict(student=[0.5, 0.5], teacher=[0, 0])
     images = make_views()['global'].images[0]
     assert torch.equal(algorithm.backbone.features(images), algorithm.backbone.features(images))
+
+
+def test_teacher_has_no_dropout():
+    block = dict(drop_prob=0.5, block_size=2)
+    student = nn.Sequential(nn.Conv2d(3, 4, 3), DropBlock2d(**block), nn.Dropout(0.5)).train()
+    teacher, images = teacher_of(student), torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(teacher(images), teacher[0](images))
+    assert not torch.allclose(student(images), student[0](images))
 
 
 def test_prototypes_are_frozen_in_the_first_epochs(make_algorithm):

@@ -118,6 +118,17 @@ def test_heat_map_of_a_vit_is_the_attention_of_its_class_token(args):
     torch.testing.assert_close(backbone.heat_map(images), looks[..., num_prefix:].sum(1).view(2, 2, 4))
 
 
+def test_heat_map_of_compiled_blocks():
+    """Compiled code calls no hook that came later."""
+    backbone = TimmBackbone('vit_tiny_patch16_224', dict(img_size=64, depth=2)).eval()
+    images = torch.randn(2, 3, 64, 64)
+    expected = backbone.heat_map(images)
+    for block in backbone.network.blocks:
+        block.compile(backend='eager')
+    backbone.features(images)
+    torch.testing.assert_close(backbone.heat_map(images), expected)
+
+
 def attention_of(module: nn.Module, backbone: TimmBackbone, images: torch.Tensor) -> torch.Tensor:
     caught = []
     hook = module.attn_drop.register_forward_hook(lambda _, args, output: caught.append(args[0]))
@@ -178,9 +189,15 @@ def test_mmengines_init_does_not_touch_the_weights(network):
     (dict(name='hf-hub:timm/resnet18'), 'has no network'),
     (dict(name='?'), 'timm.list_models'),
     (dict(name='resnet18', model_args=dict(widths=4)), "resnet18 cannot be built with {'widths': 4}: .*widths"),
-    (dict(name='resnet18', model_args=dict(pretrained=True)), "no 'pretrained'.*init_cfg"),
+    (dict(name='resnet18', model_args=dict(pretrained=True)), 'cannot have pretrained: nothing is downloaded .*init_cfg'),
+    (dict(name='resnet18', model_args=dict(in_chans=1, num_classes=10)), 'cannot have in_chans, num_classes: .*three channels'),
+    (dict(name='vit_tiny_patch16_224', model_args=dict(embed_dim=25)), "cannot be built with {'embed_dim': 25}: .+"),
+    (dict(name=50), "has no network '50'"),
+    (dict(name='resnet18', out_indices=3), 'out_indices=3 does not list numbers'),
+    (dict(name='resnet18', out_indices=('a', )), 'does not list numbers'),
+    (dict(name='resnet18', out_indices=(1, -4)), 'names a feature map twice'),
     (dict(name='caformer', model_args=dict(token_mixers=1)), 'caformer cannot be built with .*token_mixers'),
-    (dict(name='resnet18', out_indices=(1, 5)), 'resnet18 has 5 feature maps, of which out_indices names number 5'),
+    (dict(name='resnet18', out_indices=(1, 5)), r'resnet18 has 5 feature maps, and out_indices=\(1, 5\) does not list'),
     (dict(name='resnet18', stem_stride=3), 'it is 1, 2 or 4'),
 ])
 def test_what_timm_does_not_have_is_named(arguments, message):
@@ -200,6 +217,8 @@ def test_a_network_without_maps_can_only_be_pretrained(monkeypatch):
     monkeypatch.delattr(timm.models.ResNet, 'forward_intermediates')
     backbone = TimmBackbone(name, args)
     assert backbone.features(torch.randn(2, 3, 32, 32)).shape == (2, 32)
-    for call in (backbone, backbone.heat_map, lambda images: TimmBackbone(name, args, out_indices=(1, ))):
-        with pytest.raises(InputError, match='has 0 feature maps.*not used for dense tasks'):
+    for call in (backbone, backbone.heat_map):
+        with pytest.raises(InputError, match='has no feature maps: it can be pretrained'):
             call(torch.randn(2, 3, 32, 32))
+    with pytest.raises(InputError, match='has 0 feature maps'):
+        TimmBackbone(name, args, out_indices=(1, ))

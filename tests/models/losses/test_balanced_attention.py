@@ -179,5 +179,8 @@ def test_loss_is_fp32_inside_autocast():
 def test_mistakes_are_explained():
     with pytest.raises(InputError, match="balanced_set is one of all, global, full, got 'locals'"):
         BalancedAttention(balanced_set='locals')
+    for numbers in (dict(source_temperature=0.), dict(iterations=-1), dict(top_k=-1)):
+        with pytest.raises(InputError, match=f'{next(iter(numbers))}={next(iter(numbers.values()))}'):
+            BalancedAttention(**numbers)
     with pytest.raises(InputError, match='there is no other: raise train_dataloader.batch_size'):
         BalancedAttention()(latents(2, 1))
