@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.engine.hooks import ContrastiveCropHook
 from mmdssl.errors import InputError
 from mmdssl.evaluation.knn import KNNMetric
 from mmdssl.registry import METRICS, RUNNERS
@@ -73,6 +74,7 @@ def check_config(cfg: Config) -> None:
             _check_keys(node, path, scope)
     _check_schedules(cfg)
     _check_sampler(cfg, scope)
+    _check_crop_boxes(cfg, scope)
     _check_save_best(cfg, scope)
     for part in ('train_dataloader', 'val_dataloader', 'val_cfg'):
         for path, node in _walk(cfg.get(part) or {}, (part, )):
@@ -168,6 +170,16 @@ def _check_sampler(cfg: Config, scope: str) -> None:
     dataset, sampler = (_find((loader.get(key) or {}).get('type'), scope) for key in ('dataset', 'sampler'))
     if any(inspect.isclass(found) and issubclass(found, ImageDataset) for found in dataset) and EpochSampler not in sampler:
         raise InputError("train_dataloader.sampler would give every epoch the same views: make it dict(type='EpochSampler')")
+
+
+def _check_crop_boxes(cfg: Config, scope: str) -> None:
+    """Views that follow boxes, which nothing finds."""
+    views = ((cfg.get('train_dataloader') or {}).get('dataset') or {}).get('views') or {}
+    boxed = next((name for name, recipe in views.items() if recipe and recipe.get('box_alpha') is not None), None)
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    if boxed and not any(ContrastiveCropHook in _find(hook.get('type'), scope) for hook in hooks if isinstance(hook, Mapping)):
+        raise InputError(f'train_dataloader.dataset.views.{boxed} has box_alpha={views[boxed].box_alpha}, but nothing finds boxes: add '
+                         "default_hooks.contrastive_crop=dict(type='ContrastiveCropHook'), or remove box_alpha")
 
 
 def _check_schedules(cfg: Config) -> None:

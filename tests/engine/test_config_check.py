@@ -41,6 +41,9 @@ def test_the_toy_is_fine(tmp_path):
      "train_dataloader.dataset.data_root 'no/such' does not exist: .* --data PATH"),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='.', views={}),
       'train_dataloader.sampler': dict(_delete_=True, type='DefaultSampler')}, "same views: make it .*EpochSampler"),
+    ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='.', views=dict(
+        global_=dict(size=8, scale=(.5, 1.), box_alpha=.6))), 'train_dataloader.sampler': dict(_delete_=True, type='EpochSampler')},
+     'views.global_ has box_alpha=0.6, but nothing finds boxes: add .*ContrastiveCropHook'),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageList', ann_file='no.txt', views={})},
      "train_dataloader.dataset.ann_file 'no.txt' does not exist"),
 ])

@@ -163,7 +163,7 @@ def test_boxes_of_other_data_are_refused(train, images, tmp_path):
 
 
 def test_a_checkpoint_without_boxes_is_said_to_have_none(train, images, tmp_path):
-    train(**boxed(images, hook=None))
+    train(**boxed(images, hook=None, box_alpha=None))
     resumed = train(resume=True, load_from=str(tmp_path / 'run/epoch_2.pth'), **boxed(images))
     assert 'The checkpoint has no crop boxes' in log_of(resumed)
 
