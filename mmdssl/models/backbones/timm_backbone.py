@@ -56,7 +56,8 @@ class TimmBackbone(BaseModule):
         embed_dim: Width of :meth:`features`.
         channels: Of each map, where ``out_indices`` is given.
         strides: The same, in pixels.
-        patch_size: Where images are cut into patches: the side of a patch, of which a view must have a whole number.
+        patch_size: Where images are cut into patches that do not overlap: the side of a patch, of which a view must have a whole
+            number.
 
     Raises:
         InputError: timm has no such network, it takes other arguments, or it has no feature maps.
@@ -75,9 +76,10 @@ class TimmBackbone(BaseModule):
         self.out_indices = None if out_indices is None else self._indices(out_indices)
         if stem_stride is not None:
             _set_stem_stride(self.network, name, stem_stride)
-        patches = getattr(getattr(self.network, 'patch_embed', None), 'patch_size', None)
-        if patches is not None:
-            self.patch_size = to_2tuple(patches)[0]
+        embed = getattr(self.network, 'patch_embed', None)
+        cut = getattr(embed, 'proj', None)
+        if isinstance(cut, nn.Conv2d) and cut.kernel_size == cut.stride and not hasattr(embed, 'backbone'):
+            self.patch_size = cut.stride[0]
         default = getattr(self.network, 'pretrained_cfg', {}).get('input_size', (3, 224, 224))[-1]
         self._measure(to_2tuple(args.get('img_size', default)))
 

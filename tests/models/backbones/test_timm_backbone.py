@@ -94,6 +94,11 @@ def test_a_patch_size_only_where_there_are_patches(network, patch_size):
     assert getattr(TimmBackbone(name, args), 'patch_size', None) == patch_size
 
 
+@pytest.mark.parametrize('name', ['pvt_v2_b0', 'vit_tiny_r_s16_p8_224'])
+def test_no_patch_size_where_patches_overlap_or_are_of_other_maps(name):
+    assert not hasattr(TimmBackbone(name), 'patch_size')
+
+
 def test_heat_map_of_caformer_is_its_attention():
     """Averaged over queries, summed over the heads of the last block; timm's own weights, caught where it would drop some out."""
     backbone = TimmBackbone('caformer', dict(depths=(1, 1, 1, 2), dims=(8, 16, 32, 64))).eval()
