@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(f'{args.checkpoint} is a {type(backbone).__name__}, which cannot say where it looks: use '
                          'another one')
     dataset = photos(cfg, args.images, args.number)
-    whole = [WholeImages(dataset, hook.size)[i] for i in range(len(dataset))]
+    images = WholeImages(dataset, hook.size)
+    whole = [images[i] for i in range(len(dataset))]
     unreadable = [dataset.get_data_info(item['index'])['img_path'] for item in whole if not item['readable']]
     if unreadable:
         raise InputError(f'{unreadable[0]} cannot be decoded: repair or remove it')

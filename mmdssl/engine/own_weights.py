@@ -79,9 +79,10 @@ def _follow_width(part: ConfigDict, old: Sequence[int], new: Sequence[int]) -> N
     if width is None:
         return
     single = isinstance(width, int)
-    maps = part.get('in_index', [i for i in range(len(old)) if not single or old[i] == width][:1 if single else None])
+    widths = [width] if single else list(width)
+    maps = part.get('in_index', [i for i in range(len(old)) if old[i] == width][:1] if single else range(len(old)))
     maps = [maps] if isinstance(maps, int) else maps
-    if [old[i] for i in maps] != ([width] if single else list(width)):
+    if [old[i] for i in maps] != widths:
         raise InputError(f'{part.type} has in_channels={width}, and the maps of the backbone are {", ".join(map(str, old))} wide: '
                          'make them agree')
     part.in_channels = new[maps[0]] if single else [new[i] for i in maps]

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import os
 import subprocess
@@ -29,11 +28,8 @@ LENGTH = 10
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    spec = importlib.util.spec_from_file_location('benchmark', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, 'benchmark', module)
-    spec.loader.exec_module(module)
+def benchmark(load_tool, monkeypatch):
+    module = load_tool('benchmark')
     monkeypatch.setattr(module, 'make_sample_world', lambda root, **kwargs: root.mkdir(parents=True, exist_ok=True))
     return module
 

@@ -1,25 +1,18 @@
 """The command line of ``tools/convert_checkpoint.py``."""
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
 from mmdssl.checkpoint import load_backbone, save_backbone
 from mmdssl.registry import MODELS
 
-TOOL = Path(__file__).parents[2] / 'tools/convert_checkpoint.py'
-
 
 @pytest.fixture
-def convert():
+def convert(load_tool):
     """The tool's ``main``, of the arguments."""
-    spec = importlib.util.spec_from_file_location('convert_checkpoint', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return lambda *args: module.main([str(arg) for arg in args])
+    main = load_tool('convert_checkpoint').main
+    return lambda *args: main([str(arg) for arg in args])
 
 
 def test_a_backbone_of_ours_to_timm_and_back(convert, tiny_backbone, tmp_path, capsys):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,8 @@ train_dataloader = dict(dataset=dict(views=dict(
 
 
 @pytest.fixture(scope='module')
-def main():
-    path = Path(__file__).parents[2] / 'tools/draw_crops.py'
-    spec = importlib.util.spec_from_file_location('mmdssl_tools_draw_crops', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def main(load_tool):
+    return load_tool('draw_crops').main
 
 
 @pytest.fixture

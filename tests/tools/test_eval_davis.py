@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -14,9 +13,11 @@ from mmdssl.datasets import DAVIS
 from mmdssl.evaluation import DAVISMetric
 
 TOOL = Path(__file__).parents[2] / 'tools/eval_davis.py'
-spec = importlib.util.spec_from_file_location('eval_davis', TOOL)
-eval_davis = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(eval_davis)
+
+
+@pytest.fixture
+def main(load_tool):
+    return load_tool('eval_davis').main
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def predictions(davis_root, tmp_path) -> Path:
     return tmp_path / 'predictions'
 
 
-def test_prints_what_the_metric_prints(predictions, davis_root, capsys):
+def test_prints_what_the_metric_prints(main, predictions, davis_root, capsys):
     metric, dataset = DAVISMetric(), DAVIS(str(davis_root))
     for i in range(len(dataset)):
         sequence = dataset.get_data_info(i)
@@ -38,19 +39,19 @@ def test_prints_what_the_metric_prints(predictions, davis_root, capsys):
         metric.process([sequence], [dict(masks={'': masks}, seconds=0.)])
     metrics = metric.evaluate(len(dataset))
     inside = capsys.readouterr().out
-    assert eval_davis.main([str(predictions), str(davis_root)]) == 0
+    assert main([str(predictions), str(davis_root)]) == 0
     outside = capsys.readouterr().out
     rows = [line for line in outside.splitlines() if 'val-' in line or 'all objects' in line]
     assert rows == [line for line in inside.splitlines() if 'val-' in line or 'all objects' in line] and len(rows) == 11
     assert f'{metrics["J&F"]:.1f}' in rows[-1]
 
 
-def test_first_and_last_frame_are_not_needed(predictions, davis_root, capsys):
-    eval_davis.main([str(predictions), str(davis_root)])
+def test_first_and_last_frame_are_not_needed(main, predictions, davis_root, capsys):
+    main([str(predictions), str(davis_root)])
     complete = capsys.readouterr().out
     for name in ('00000.png', '00005.png'):
         (predictions / 'val-01' / name).unlink()
-    assert eval_davis.main([str(predictions), str(davis_root)]) == 0
+    assert main([str(predictions), str(davis_root)]) == 0
     assert capsys.readouterr().out == complete
 
 
@@ -65,9 +66,9 @@ def save(ids, path):
     (lambda folder: save(np.full((112, 192), 7, np.uint8), folder / 'val-01/00002.png'), "frame 2: object 7 is"),
     (lambda folder: (folder / 'val-01/00002.png').write_bytes(b''), "00002.png' cannot be read"),
 ], ids=['sequence', 'frames', 'size', 'objects', 'damaged'])
-def test_errors_are_one_sentence(predictions, davis_root, capsys, damage, message):
+def test_errors_are_one_sentence(main, predictions, davis_root, capsys, damage, message):
     damage(predictions)
-    assert eval_davis.main([str(predictions), str(davis_root)]) == 2
+    assert main([str(predictions), str(davis_root)]) == 2
     error = capsys.readouterr().err
     assert error.startswith('error: ') and len(error.splitlines()) == 1
     start, _, end = message.partition('.*')
@@ -80,6 +81,6 @@ def test_runs_as_a_command(davis_root):
     assert done.returncode == 0 and done.stdout.splitlines()[-2].count('100.0') == 5, done.stderr
 
 
-def test_a_list_that_is_not_there_is_an_error(predictions, davis_root, capsys):
-    assert eval_davis.main([str(predictions), str(davis_root), '--split', 'test']) == 2
+def test_a_list_that_is_not_there_is_an_error(main, predictions, davis_root, capsys):
+    assert main([str(predictions), str(davis_root), '--split', 'test']) == 2
     assert "ImageSets/2017/test.txt' does not exist" in capsys.readouterr().err

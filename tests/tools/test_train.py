@@ -1,7 +1,6 @@
 """The command line of ``tools/train.py``, on a tiny DINO and a few rendered images."""
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -68,11 +67,8 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('mmdssl_tools_train', ROOT / 'tools/train.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool('train')
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``tools/train.py`` on networks of timm: what a run leaves, and that compiling them changes nothing."""
 from __future__ import annotations
 
-import importlib.util
 import json
 from itertools import count
 from pathlib import Path
@@ -30,11 +29,8 @@ visualizer = dict(vis_backends=[])
 
 
 @pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('mmdssl_tools_train_timm', ROOT / 'tools/train.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool('train')
 
 
 @pytest.fixture

@@ -35,15 +35,7 @@ class DINOHead(nn.Module):
                  streams: Sequence[str] = ('cls', )):
         super().__init__()
         self.num_prototypes = num_prototypes
-        widths = [in_dim, *[hidden_dim] * (num_layers - 1), bottleneck_dim]
-        layers: list[nn.Module] = []
-        for i in range(num_layers):
-            layers.append(nn.Linear(widths[i], widths[i + 1]))
-            trunc_normal_(layers[-1].weight, std=.02)
-            nn.init.zeros_(layers[-1].bias)
-            if i < num_layers - 1:
-                layers += [nn.BatchNorm1d(hidden_dim), nn.GELU()] if use_bn else [nn.GELU()]
-        self.mlp = nn.Sequential(*layers)
+        self.mlp = nn.Sequential(*_mlp(in_dim, hidden_dim, bottleneck_dim, num_layers, nn.GELU, use_bn))
         self.last_layer = nn.ModuleDict()
         for stream in streams:
             layer = weight_norm(nn.Linear(bottleneck_dim, num_prototypes, bias=False))
@@ -79,15 +71,18 @@ class MLPProjector(nn.Sequential):
                  activation: str = 'gelu', norm: bool = False):
         if activation not in ACTIVATIONS:
             raise InputError(f'activation of a projector is one of {", ".join(ACTIVATIONS)}, got {activation!r}')
-        widths = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
-        layers: list[nn.Module] = []
-        for i in range(num_layers):
-            last = i == num_layers - 1
-            layers.append(nn.Linear(widths[i], widths[i + 1]))
-            trunc_normal_(layers[-1].weight, std=.02)
-            nn.init.zeros_(layers[-1].bias)
-            if norm:
-                layers.append(nn.BatchNorm1d(widths[i + 1], affine=not last))
-            if not last:
-                layers.append(ACTIVATIONS[activation]())
-        super().__init__(*layers)
+        last = [nn.BatchNorm1d(out_dim, affine=False)] if norm else []
+        super().__init__(*_mlp(in_dim, hidden_dim, out_dim, num_layers, ACTIVATIONS[activation], norm), *last)
+
+
+def _mlp(in_dim: int, hidden_dim: int, out_dim: int, num_layers: int, activation: type[nn.Module], norm: bool) -> list[nn.Module]:
+    """Linear layers with an activation between them, and batch normalisation before it."""
+    widths = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
+    layers: list[nn.Module] = []
+    for before, after in zip(widths, widths[1:]):
+        if layers:
+            layers += [nn.BatchNorm1d(before), activation()] if norm else [activation()]
+        layers.append(nn.Linear(before, after))
+        trunc_normal_(layers[-1].weight, std=.02)
+        nn.init.zeros_(layers[-1].bias)
+    return layers
