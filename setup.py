@@ -13,7 +13,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdssl', 'mmdssl.*']),
-    package_data={'mmdssl.evaluation': ['published.yaml']},
+    package_data={'mmdssl.results': ['published.yaml']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.6',
@@ -34,5 +34,5 @@ setup(
         'tensorboard',
     ],
     # transformers: its classes are the source that its checkpoints are compared with.
-    extras_require={'test': ['pytest', 'transformers']},
+    extras_require={'test': ['pytest', 'pytest-xdist', 'ruff==0.17.6', 'transformers']},
 )

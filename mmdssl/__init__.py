@@ -5,11 +5,11 @@ compiled extension and ``mmseg::`` configs under any name of its distribution.
 """
 __version__ = '0.1.0'
 
-from .compat import provide_mmcv_ops, provide_mmseg_configs  # noqa: E402
+from .compat import provide_mmcv_ops, provide_mmseg_configs
 
 provide_mmcv_ops()  # before anything imports mmcv.ops, as mmdet and mmseg do
 provide_mmseg_configs()
 
-from . import datasets, engine, models  # noqa: E402
+from . import datasets, engine, models, protocols  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'models']
+__all__ = ['__version__', 'datasets', 'engine', 'models', 'protocols']

@@ -22,10 +22,10 @@ from mmdssl.checkpoint import backbone_config
 from mmdssl.checkpoint.files import latest_checkpoint, read_safetensors
 from mmdssl.cli import guarded
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.engine.hooks.record_hook import backbone_name
 from mmdssl.errors import InputError
-from mmdssl.evaluation.records import fingerprint_file, fingerprint_text, read_records
-from mmdssl.evaluation.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
+from mmdssl.models.backbones.names import backbone_name
+from mmdssl.results.records import fingerprint_file, fingerprint_text, read_records
+from mmdssl.results.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DENSE = {

@@ -14,7 +14,7 @@ from rich.console import Console
 from mmdssl.cli import guarded
 from mmdssl.datasets.davis import DAVIS, read_mask
 from mmdssl.errors import InputError
-from mmdssl.evaluation.video_scores import SequenceScores, score_sequence, score_table
+from mmdssl.protocols.video_scores import SequenceScores, score_sequence, score_table
 
 
 def main(argv: list[str] | None = None) -> int:

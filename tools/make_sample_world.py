@@ -21,7 +21,7 @@ def main() -> None:
     try:
         make_sample_world(**vars(parser.parse_args()))
     except InputError as error:
-        raise SystemExit(f'error: {error}')
+        raise SystemExit(f'error: {error}') from None
 
 
 if __name__ == '__main__':

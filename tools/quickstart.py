@@ -16,7 +16,7 @@ from mmdssl.checkpoint import load_backbone
 from mmdssl.datasets import LabelledFolder, ViewsPreprocessor
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.errors import InputError
-from mmdssl.evaluation.records import read_records
+from mmdssl.results.records import read_records
 from mmdssl.visualization import draw_attention
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument('--resume', nargs='?', const='latest', metavar='CKPT',
-                        help="continue the run of the work dir, or of a checkpoint; without one, start from scratch")
+                        help='continue the run of the work dir, or of a checkpoint; without one, start from scratch')
     parser.add_argument('--pretrained', metavar='CKPT',
                         help='fine-tune this backbone, from mmdssl or anywhere; the config adapts to its size')
     parser.add_argument('--random', action='store_true',
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
     check_config(cfg)
     with explain_unread_keys(cfg):
         if args.dry_run:
-            return dry_run(cfg)
+            dry_run(cfg)
+            return
         runner = RUNNERS.build(cfg)
         if args.data and not cfg.get('val_cfg'):
             runner.logger.info('k-NN is off: give --knn FOLDER to measure the features while training')

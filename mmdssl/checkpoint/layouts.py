@@ -233,7 +233,7 @@ def recognise(net: Network, forced: str | None = None) -> Layout:
 
 def translate(net: Network, layout: Layout) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A network's tensors under our names and in our shapes, and why others were ignored, by their full names."""
-    state, ignored = {}, {name: 'outside the backbone' for name in net.others}
+    state, ignored = {}, dict.fromkeys(net.others, 'outside the backbone')
     theirs = 'embeddings.patch_embeddings.projection.weight' in net.state
     for name, tensor in net.state.items():
         ours = from_huggingface(name) if theirs else name

@@ -14,8 +14,18 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 
-from mmdssl.checkpoint.architecture import (DEFAULTS, describe, is_our_vit, is_resnet, is_vit, own_config,
-                                            resnet_config, side_of_frame, stored_config, vit_config)
+from mmdssl.checkpoint.architecture import (
+    DEFAULTS,
+    describe,
+    is_our_vit,
+    is_resnet,
+    is_vit,
+    own_config,
+    resnet_config,
+    side_of_frame,
+    stored_config,
+    vit_config,
+)
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
 from mmdssl.errors import InputError

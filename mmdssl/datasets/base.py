@@ -50,7 +50,7 @@ class ImageDataset(BaseDataset):
                  indices: int | Sequence[int] | None = None):
         recipes = {name.rstrip('_'): recipe for name, recipe in views.items() if recipe is not None}
         if not recipes:
-            raise InputError("a dataset needs at least one group of views: give it for instance "
+            raise InputError('a dataset needs at least one group of views: give it for instance '
                              'views=dict(global_=dict(size=224, scale=(.14, 1.), num=2))')
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)

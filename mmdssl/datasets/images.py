@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
+from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.errors import InputError
@@ -80,3 +81,12 @@ def require_files(paths: Sequence[str], source: str) -> list[str]:
         raise InputError(f"{len(missing)} of the {len(paths)} images named in '{source}' do not exist, first "
                          f"{', '.join(missing[:3])}: check data_root and the prefix of the image paths")
     return list(paths)
+
+
+def image_names(dataset: Dataset) -> list[str]:
+    """The images of a dataset, below its root, in its order."""
+    if not hasattr(dataset, 'get_data_info'):
+        return [type(dataset).__name__, str(len(dataset))]
+    root = getattr(dataset, 'data_root', None) or ''
+    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+    return [str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos]

@@ -6,4 +6,4 @@ from .optim_constructor import OptimWrapperConstructor
 from .optim_wrapper import OptimWrapper
 from .runner import Runner
 
-__all__ = ['KNNLoop', 'LARS', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'Runner', 'TrainLoop', 'hooks']
+__all__ = ['LARS', 'KNNLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'Runner', 'TrainLoop', 'hooks']

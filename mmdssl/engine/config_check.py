@@ -20,7 +20,7 @@ from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.hooks import ContrastiveCropHook
 from mmdssl.errors import InputError
-from mmdssl.evaluation.knn import KNNMetric
+from mmdssl.protocols.knn import KNNMetric
 from mmdssl.registry import METRICS, RUNNERS
 
 Keys = tuple[str, ...]
@@ -109,7 +109,7 @@ def explain_unread_keys(cfg: Config) -> Iterator[None]:
     try:
         yield
     except TypeError as error:
-        missing = re.search(r"(\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)", str(error))
+        missing = re.search(r'(\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)', str(error))
         if missing:
             raise InputError(f'the config of {missing[1]} has no {missing[2]}: add it') from error
         found = re.search(r"__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))

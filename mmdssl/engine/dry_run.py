@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import time
+from contextlib import suppress
 from itertools import islice
 from tempfile import TemporaryDirectory
 
@@ -38,10 +39,8 @@ def dry_run(cfg: Config) -> None:
         cfg.work_dir = folder
         runner = RUNNERS.build(cfg)
         runner.register_hook(clock)
-        try:
+        with suppress(_Enough):
             runner.train()
-        except _Enough:
-            pass
         runner.visualizer.close()
         for handler in runner.logger.handlers:
             handler.close()

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config, ConfigDict
 
 from mmdssl.checkpoint import backbone_config
-from mmdssl.engine.hooks.record_hook import backbone_name
 from mmdssl.errors import InputError
+from mmdssl.models.backbones.names import backbone_name
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.registry import MODELS
 

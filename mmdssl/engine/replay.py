@@ -13,9 +13,9 @@ from torch import Tensor
 from mmdssl.checkpoint.files import read_checkpoint, whole_file
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.optim_wrapper import autocast
-from mmdssl.engine.schedules import Progress
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.registry import MODELS
+from mmdssl.schedules import Progress
 
 
 def save_replay(runner: Runner, data_batch, seed: int, buffers: dict[str, Tensor]) -> Path:

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -109,7 +110,8 @@ class Runner(base.Runner):
         parts = [module for module in modules if isinstance(module, Block)]
         parts = parts or [module.network for module in modules if isinstance(module, TimmBackbone) and module.out_indices is None]
         if options in (None, False) or not parts:
-            return super()._maybe_compile(target)
+            super()._maybe_compile(target)
+            return
         # Blocks share their code, and each needs versions of its own where they differ in drop path.
         torch._dynamo.config.cache_size_limit = COMPILED_VERSIONS
         for part in parts:
@@ -139,7 +141,7 @@ class Runner(base.Runner):
         super().load_or_resume()
 
     def load_checkpoint(self, filename: str | Path, map_location: str | torch.device = 'cpu', strict: bool = False,
-                        revise_keys: list = [(r'^module.', '')]) -> dict:
+                        revise_keys: Sequence = ((r'^module.', ''), )) -> dict:
         """Load weights into the model, all of them.
 
         Raises:

@@ -1,4 +1,3 @@
 from . import algorithms, backbones
-from .propagation import MaskPropagation
 
-__all__ = ['MaskPropagation', 'algorithms', 'backbones']
+__all__ = ['algorithms', 'backbones']

@@ -1,5 +1,5 @@
 from .attention import draw_attention
 from .crops import draw_crops
-from .masks import overlay, save_mask, save_video, voc_palette
+from .masks import overlay, save_video
 
-__all__ = ['draw_attention', 'draw_crops', 'overlay', 'save_mask', 'save_video', 'voc_palette']
+__all__ = ['draw_attention', 'draw_crops', 'overlay', 'save_video']

@@ -179,19 +179,19 @@ def deit() -> Release:
     return Release(dict(model={**weights, **classifier}), weights, 'timm', 3, 'antialias')
 
 
-RUN = '''custom_imports = dict(imports=['mmdssl'])
+RUN = """custom_imports = dict(imports=['mmdssl'])
 model = dict(
     backbone=dict(
         type='VisionTransformer', arch={arch}, patch_size={patch}, img_size={size}, position='sincos',
         drop_path_rate=0.1, mask_token=True),
     teacher_temperature=(0.04, 0.07, 30),
     type='PQCL')
-'''
-DETECTOR = '''model = dict(
+"""
+DETECTOR = """model = dict(
     type='MaskRCNN',
     backbone=dict(type='mmdssl.VisionTransformer', arch={arch}, patch_size={patch}, img_size={size}, pyramid=True,
                   position_rule='dino'))
-'''
+"""
 
 
 def mmdssl_run() -> Release:

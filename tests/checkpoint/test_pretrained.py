@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mmdssl  # noqa: F401  before mmdet, which needs its stand-in for mmcv's compiled operators
-from mmdssl.checkpoint import (backbone_config, convert_checkpoint, load_backbone, load_pretrained, pretrained,
-                               read_pretrained)
+from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, load_pretrained, pretrained, read_pretrained
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -146,7 +145,7 @@ def test_another_kind_of_network_is_refused(save):
     with pytest.raises(InputError, match=r'have another shape \(conv1.weight \(4, 3, 7, 7\) for \(8, 3, 7, 7\)'):
         load_pretrained(wide, residual)
     deep = MMDET_MODELS.build(dict(type='mmdet.ResNet', depth=101, base_channels=4, stem_channels=4))
-    with pytest.raises(InputError, match=r"are missing \(layer3.6.conv1.weight.*depth=50"):
+    with pytest.raises(InputError, match=r'are missing \(layer3.6.conv1.weight.*depth=50'):
         load_pretrained(deep, residual)
     caffe = MMDET_MODELS.build(dict(type='mmdet.ResNet', depth=50, base_channels=4, stem_channels=4, style='caffe'))
     with pytest.raises(InputError, match="style='pytorch' and the backbone has 'caffe'"):

@@ -13,7 +13,7 @@ RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 def gray_image(mode: str) -> Image.Image:
     """The ramp 0..255 in a given mode."""
     if mode.startswith('I;16'):
-        return Image.fromarray((RAMP.astype(np.uint16) * 257)).convert('I').convert(mode)
+        return Image.fromarray(RAMP.astype(np.uint16) * 257).convert('I').convert(mode)
     if mode == 'I':
         return Image.fromarray(RAMP.astype(np.int32) * 257)
     if mode == 'F':

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,8 +17,7 @@ from scipy.ndimage import binary_dilation
 from torchvision.datasets import ImageFolder
 
 from mmdssl.datasets.sample_world import make_sample_world, scenes, writers
-from mmdssl.datasets.sample_world.render import (_INTERVAL, _SUPPORT, FIRST_THING, Camera, Scene, Thing, _normal,
-                                                 render)
+from mmdssl.datasets.sample_world.render import _INTERVAL, _SUPPORT, FIRST_THING, Camera, Scene, Thing, _normal, render
 from mmdssl.errors import InputError
 
 SMALL = dict(train=20, val=10, size=32, coco=(8, 6), ade20k=(3, 2), clips=(1, 2), frames=8)
@@ -47,7 +47,7 @@ def load(path: Path) -> np.ndarray:
 
 
 def test_tool_with_two_workers_writes_the_same_bytes(world, tmp_path):
-    options = '--train 20 --val 10 --size 32 --coco 8 6 --ade20k 3 2 --clips 1 2 --frames 8 --workers 2'.split()
+    options = shlex.split('--train 20 --val 10 --size 32 --coco 8 6 --ade20k 3 2 --clips 1 2 --frames 8 --workers 2')
     subprocess.run([sys.executable, TOOL, tmp_path / 'again', *options], check=True,
                    env={**os.environ, 'OMP_NUM_THREADS': '2'})
     assert files(world) == files(tmp_path / 'again')

@@ -40,7 +40,7 @@ def test_the_toy_is_fine(tmp_path):
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='no/such', views={})},
      "train_dataloader.dataset.data_root 'no/such' does not exist: .* --data PATH"),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='.', views={}),
-      'train_dataloader.sampler': dict(_delete_=True, type='DefaultSampler')}, "same views: make it .*EpochSampler"),
+      'train_dataloader.sampler': dict(_delete_=True, type='DefaultSampler')}, 'same views: make it .*EpochSampler'),
     ({'train_dataloader.dataset': dict(_delete_=True, type='ImageFolder', data_root='.', views=dict(
         global_=dict(size=8, scale=(.5, 1.), box_alpha=.6))), 'train_dataloader.sampler': dict(_delete_=True, type='EpochSampler')},
      'views.global_ has box_alpha=0.6, but nothing finds boxes: add .*ContrastiveCropHook'),
@@ -59,7 +59,7 @@ def test_the_best_checkpoint_is_chosen_by_something_computed(tmp_path, best, com
     cfg = toy_config(tmp_path, **knn_config(colour_folders(tmp_path)), **{
         'val_evaluator.k': (1, 3, 5), 'default_hooks.checkpoint': dict(type='CheckpointHook', save_best=best)})
     if computed:
-        return check_config(cfg)
+        check_config(cfg)
     with pytest.raises(InputError, match=r"save_best is 'knn\d+_top\d', .*val_evaluator.k .* did you mean 'knn"):
         check_config(cfg)
 

@@ -7,9 +7,10 @@ import torch
 from toy import Killed, ToyAlgorithm, colour_folders, history, knn_config
 
 from mmdssl.datasets import LabelledFolder
-from mmdssl.engine.loops import extract_features, step_seed
+from mmdssl.engine.loops import step_seed
 from mmdssl.engine.replay import replay
 from mmdssl.errors import InputError
+from mmdssl.protocols.features import extract_features
 
 EVERY_4_ITERATIONS = {
     'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4, max_keep_ckpts=1)}
@@ -119,7 +120,7 @@ def test_damaged_files_are_reported_once(train, tmp_path):
     runner = train(**knn_config(colour_folders(tmp_path / 'data')))
     with open(f'{runner.log_dir}/{runner.timestamp}.log') as file:
         bank, queries = [line for line in file if 'k-NN leaves out' in line]  # of three evaluations
-    assert "1 of the 13 images of" in bank and 'data/train' in bank and 'blue/damaged.png' in bank
+    assert '1 of the 13 images of' in bank and 'data/train' in bank and 'blue/damaged.png' in bank
     assert 'data/val' in queries
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import history
 from torch import nn
+from toy import history
 
 from mmdssl.engine.optim_wrapper import NonFiniteLossError, OptimWrapper, clip_each_
 from mmdssl.errors import InputError

@@ -72,7 +72,7 @@ def test_resume_refuses_another_model(train):
 
 
 def test_resume_refuses_a_missing_file(train):
-    with pytest.raises(InputError, match="nothing.pth does not exist"):
+    with pytest.raises(InputError, match='nothing.pth does not exist'):
         train(resume=True, load_from='nothing.pth')
 
 

@@ -14,8 +14,8 @@ from mmengine.config import Config
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.evaluation.records import append_record, read_records
 from mmdssl.registry import MODELS
+from mmdssl.results.records import append_record, read_records
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / 'tools/benchmark.py'
@@ -149,7 +149,7 @@ def test_several_gpus_go_through_the_launch_scripts(run, jobs):
     run('--gpus', '4')
     assert jobs.commands[0][:3] == [str(ROOT / 'tools/dist_train.sh'),
                                     str(ROOT / 'configs/detection/small_mask-rcnn_world.py'), '4']
-    script, config, checkpoint, gpus = jobs.commands[5][:4]
+    script, _, checkpoint, gpus = jobs.commands[5][:4]
     assert script == str(ROOT / 'tools/dist_test.sh') and checkpoint.endswith('.safetensors') and gpus == '4'
 
 

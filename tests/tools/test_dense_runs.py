@@ -11,8 +11,8 @@ import torch
 
 from mmdssl.checkpoint import load_backbone, save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.evaluation.records import read_records
 from mmdssl.registry import MODELS
+from mmdssl.results.records import read_records
 
 ROOT = Path(__file__).parents[2]
 SMALL = dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=32, depth=4, num_heads=2), patch_size=8, img_size=64,

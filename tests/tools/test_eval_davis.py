@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmdssl.datasets import DAVIS
-from mmdssl.evaluation import DAVISMetric
+from mmdssl.protocols import DAVISMetric
 
 TOOL = Path(__file__).parents[2] / 'tools/eval_davis.py'
 
@@ -63,7 +63,7 @@ def save(ids, path):
     (lambda folder: shutil.rmtree(folder / 'val-01'), "val-01': PREDICTIONS needs one for every sequence"),
     (lambda folder: (folder / 'val-01/00003.png').unlink(), "val-01' lacks the masks of 1 frames, first 00003.png"),
     (lambda folder: save(np.zeros((56, 96), np.uint8), folder / 'val-01/00002.png'), "'val-01', frame 2: .* (56, 96)"),
-    (lambda folder: save(np.full((112, 192), 7, np.uint8), folder / 'val-01/00002.png'), "frame 2: object 7 is"),
+    (lambda folder: save(np.full((112, 192), 7, np.uint8), folder / 'val-01/00002.png'), 'frame 2: object 7 is'),
     (lambda folder: (folder / 'val-01/00002.png').write_bytes(b''), "00002.png' cannot be read"),
 ], ids=['sequence', 'frames', 'size', 'objects', 'damaged'])
 def test_errors_are_one_sentence(main, predictions, davis_root, capsys, damage, message):

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmdssl.checkpoint import load_backbone
-from mmdssl.evaluation.records import read_records
+from mmdssl.results.records import read_records
 
 ROOT = Path(__file__).parents[2]
 SMALLER = ['model.backbone.arch.embed_dim=48', 'model.backbone.arch.depth=2', 'model.head.num_prototypes=32',

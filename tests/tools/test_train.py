@@ -21,7 +21,7 @@ from mmdssl.engine.replay import replay
 
 RUNS = count()
 ROOT = Path(__file__).parents[2]
-CONFIG = '''
+CONFIG = """
 default_scope = 'mmdssl'
 model = dict(
     type='DINO',
@@ -45,7 +45,7 @@ default_hooks = dict(
 custom_hooks = [dict(type='AlgorithmHook'), dict(type='ExportBackboneHook'), dict(type='RecordHook')]
 log_processor = dict(type='LogProcessor')
 randomness = dict(seed=0)
-'''
+"""
 
 
 def images(folder: Path, number: int) -> None:

@@ -12,8 +12,8 @@ import shapely
 from PIL import Image
 from rich.progress import track
 
+from mmdssl.datasets.palette import save_mask
 from mmdssl.errors import InputError
-from mmdssl.visualization.masks import save_mask
 
 from . import scenes
 from .render import FIRST_THING, render

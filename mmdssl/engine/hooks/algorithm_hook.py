@@ -4,9 +4,9 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdssl.engine.schedules import Progress
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.registry import HOOKS
+from mmdssl.schedules import Progress
 
 
 @HOOKS.register_module()

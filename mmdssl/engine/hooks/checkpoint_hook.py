@@ -40,7 +40,8 @@ class CheckpointHook(hooks.CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best or len(self.key_indicators) > 1:
-            return super()._save_best_checkpoint(runner, metrics)
+            super()._save_best_checkpoint(runner, metrics)
+            return
         previous, self.best_ckpt_path = self.best_ckpt_path, None
         super()._save_best_checkpoint(runner, metrics)
         if self.best_ckpt_path is None:

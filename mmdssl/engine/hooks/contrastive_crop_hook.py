@@ -12,12 +12,13 @@ from torch.utils.data import DataLoader
 
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
+from mmdssl.datasets.images import image_names
 from mmdssl.datasets.transforms.crops import FULL_BOX
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
-from mmdssl.evaluation.records import fingerprint_text, image_names
 from mmdssl.registry import HOOKS
+from mmdssl.results.records import fingerprint_text
 
 KEY = 'crop_boxes'
 

@@ -9,12 +9,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from mmdssl.checkpoint.fingerprint import fingerprint_weights
+from mmdssl.datasets.images import image_names
 from mmdssl.engine.unwrap import unwrap
-from mmdssl.evaluation.records import (append_record, fingerprint_file, fingerprint_text, fingerprint_weights,
-                                       image_names, standard_metrics)
-from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
+from mmdssl.models.backbones.names import backbone_name
 from mmdssl.registry import HOOKS
-
+from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, standard_metrics
 
 # mmdet gives no figures for a detector that finds nothing at all.
 NOTHING_FOUND = {'detection': {f'{kind}_AP{iou}': 0. for kind in ('box', 'mask') for iou in ('', 50, 75)}}
@@ -22,7 +22,7 @@ NOTHING_FOUND = {'detection': {f'{kind}_AP{iou}': 0. for kind in ('box', 'mask')
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Appends a record to ``work_dir/results.jsonl`` after each evaluation, see :mod:`mmdssl.evaluation.records`.
+    """Appends a record to ``work_dir/results.jsonl`` after each evaluation, see :mod:`mmdssl.results.records`.
 
     Args:
         task: What was measured, as the published rows call it: ``'knn'``, ``'detection'``, ``'segmentation'``,
@@ -65,19 +65,3 @@ def describe_backbone(cfg: Mapping) -> dict[str, str | dict]:
         path = str(init['checkpoint'])
         found['pretrained'] = dict(path=path, **(dict(sha256=fingerprint_file(path)) if Path(path).is_file() else {}))
     return found
-
-
-def backbone_name(cfg: Mapping) -> str:
-    """``vit-s/16``, ``resnet50``, ``caformer-m36``; for a transformer of other sizes ``vit-4x128/8`` (depth, width, patch), for a
-    network of timm's that was changed ``resnet18-custom``."""
-    kind = cfg['type'].rpartition('.')[2]
-    if kind == 'TimmBackbone':
-        custom = cfg.get('model_args') or cfg.get('stem_stride')
-        return cfg['name'].split('.')[0].replace('_', '-') + ('-custom' if custom else '')
-    if kind != 'VisionTransformer':
-        return f'{kind.lower()}{cfg.get("depth", "")}'
-    arch = cfg.get('arch', 'small')
-    sizes = ARCHITECTURES[arch] if isinstance(arch, str) else arch
-    names = {(known['embed_dim'], known['depth']): name[0] for name, known in ARCHITECTURES.items()}
-    size = names.get((sizes['embed_dim'], sizes['depth']), f'{sizes["depth"]}x{sizes["embed_dim"]}')
-    return f'vit-{size}/{cfg.get("patch_size", 16)}'

@@ -5,4 +5,4 @@ from .dino import DINO
 from .ibot import IBOT
 from .pqcl import PQCL
 
-__all__ = ['ADCLR', 'Algorithm', 'BAM', 'DINO', 'IBOT', 'PQCL']
+__all__ = ['ADCLR', 'BAM', 'DINO', 'IBOT', 'PQCL', 'Algorithm']

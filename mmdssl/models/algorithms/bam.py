@@ -6,7 +6,6 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
 from mmdssl.datasets.views import Views
-from mmdssl.engine.schedules import checked_temperatures, cosine, warmup_epochs
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.algorithms.dino import image_features
@@ -14,6 +13,7 @@ from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import MLPProjector
 from mmdssl.models.losses.balanced_attention import BalancedAttention
 from mmdssl.registry import MODELS
+from mmdssl.schedules import checked_temperatures, cosine, warmup_epochs
 
 
 @MODELS.register_module()

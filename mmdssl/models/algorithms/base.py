@@ -8,9 +8,9 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmdssl.datasets.views import Views
-from mmdssl.engine.schedules import Progress
 from mmdssl.errors import InputError
-from mmdssl.evaluation.collapse import effective_rank
+from mmdssl.models.diagnostics import effective_rank
+from mmdssl.schedules import Progress
 
 
 class Algorithm(BaseModel, metaclass=ABCMeta):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mmdssl.datasets.views import ViewGroup, Views
-from mmdssl.engine.schedules import checked_temperatures, cosine, warmup_epochs
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import DINOHead
 from mmdssl.models.losses.distillation import Center, cross_view
 from mmdssl.registry import MODELS
+from mmdssl.schedules import checked_temperatures, cosine, warmup_epochs
 
 
 @MODELS.register_module()

@@ -193,7 +193,7 @@ def _build(name: str, args: dict) -> nn.Module:
 def _set_stem_stride(network: nn.Module, name: str, stride: int) -> None:
     conv, pool = (getattr(network, part, None) for part in ('conv1', 'maxpool'))
     if stride not in (1, 2, 4) or not isinstance(conv, nn.Conv2d) or pool is None:
-        raise InputError(f"stem_stride={stride} of {name}: it is 1, 2 or 4, and the network a ResNet whose stem is one convolution")
+        raise InputError(f'stem_stride={stride} of {name}: it is 1, 2 or 4, and the network a ResNet whose stem is one convolution')
     if stride < 4:
         network.maxpool = nn.Identity()
     if stride == 1:

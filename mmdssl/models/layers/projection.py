@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
@@ -79,7 +80,7 @@ def _mlp(in_dim: int, hidden_dim: int, out_dim: int, num_layers: int, activation
     """Linear layers with an activation between them, and batch normalisation before it."""
     widths = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:]):
+    for before, after in pairwise(widths):
         if layers:
             layers += [nn.BatchNorm1d(before), activation()] if norm else [activation()]
         layers.append(nn.Linear(before, after))

@@ -7,7 +7,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
 from torch.utils.data import DataLoader
 
-from mmdssl.datasets.transforms import LoadImage
 from mmdssl.datasets.transforms.load_image import keep_skipped
 from mmdssl.engine.hooks import SkippedImagesHook
 from mmdssl.errors import InputError

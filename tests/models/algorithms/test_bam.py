@@ -11,9 +11,9 @@ from bam_equations import bam
 from bam_ranks import CASES, loss_and_gradient, run_as_rank
 from float64_reference import assert_equal
 
-from mmdssl.engine.schedules import Progress
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms import BAM
+from mmdssl.schedules import Progress
 
 
 def latents_of(network, *groups) -> torch.Tensor:

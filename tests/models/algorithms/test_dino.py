@@ -10,11 +10,11 @@ from float64_reference import Network, assert_center_moved, assert_equal, cls_lo
 from timm.layers import DropBlock2d, DropPath
 from torch import nn
 
-from mmdssl.engine.schedules import Progress
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms import DINO
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.algorithms.teacher import teacher_of
+from mmdssl.schedules import Progress
 
 
 def cls_logits(network: Network, *groups) -> list[list[torch.Tensor]]:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import BatchNorm2d
 
-from mmdssl.engine.schedules import Progress
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
+from mmdssl.schedules import Progress
 
 BACKBONES = {
     'resnet': dict(type='TimmBackbone', name='resnet18', stem_stride=2,

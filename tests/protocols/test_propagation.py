@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmdssl.evaluation.propagation import masks_of_labels, propagate, tokens_of_mask
+from mmdssl.protocols.propagation import masks_of_labels, propagate, tokens_of_mask
 
 
 def by_loops(features, first, context_frames, radius, top_k, temperature):

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from mmdssl.evaluation.published import SOURCES, published_rows
+from mmdssl.results.published import SOURCES, published_rows
 
 DASH = '–'
 # The columns that published rows fill; other metrics of ours follow.
@@ -19,7 +19,7 @@ METRICS = {
     'segmentation': ('mIoU', 'aAcc', 'mAcc'),
     'video-segmentation': ('J&F', 'J', 'F'),
 }
-STYLE = '''\
+STYLE = """\
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
 body { color: #222; background: #fff }
 table { border-collapse: collapse; margin: .5em 0 }
@@ -28,7 +28,7 @@ th:first-child, td:first-child { text-align: left }
 .ours td { background: #fff3c4; font-weight: 600 }
 .notes { color: #555; font-size: 13px; padding-left: 1.5em }
 div { overflow-x: auto }
-'''
+"""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from video_run import evaluate, evaluate_as_rank, video_config
 
 from mmdssl.datasets.davis import read_mask
-from mmdssl.evaluation.video_scores import overall_scores, score_sequence
+from mmdssl.protocols.video_scores import overall_scores, score_sequence
 
 NAMES = ['J&F', 'J_mean', 'J_recall', 'J_decay', 'F_mean', 'F_recall', 'F_decay', 'seconds_per_frame']
 SEED = dict(seed=3)

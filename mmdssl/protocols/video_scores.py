@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from mmdssl.errors import InputError
-from mmdssl.evaluation.propagation import VOID
+from mmdssl.protocols.propagation import VOID
 
 TOLERANCE = 0.008
 COLUMNS = ('J_mean', 'J_recall', 'J_decay', 'F_mean', 'F_recall', 'F_decay')

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from mmdssl.evaluation.knn import NO_CLASS, KNNMetric, knn_classify
+from mmdssl.protocols.knn import NO_CLASS, KNNMetric, knn_classify
 
 
 def slow(bank, labels, query, k, temperature):

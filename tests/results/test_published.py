@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmdssl.evaluation.published import SOURCES, published_rows, same_backbone
+from mmdssl.results.published import SOURCES, published_rows, same_backbone
 
 
 def test_every_row_has_what_tables_need():

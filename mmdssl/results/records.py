@@ -10,10 +10,6 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
-
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation')
 
 
@@ -41,24 +37,6 @@ def fingerprint_text(lines: Iterable[str]) -> str:
     return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
 
 
-def image_names(dataset: Dataset) -> list[str]:
-    """The images of a dataset, below its root, in its order."""
-    if not hasattr(dataset, 'get_data_info'):
-        return [type(dataset).__name__, str(len(dataset))]
-    root = getattr(dataset, 'data_root', None) or ''
-    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return [str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos]
-
-
-def fingerprint_weights(network: nn.Module) -> str:
-    """A short name for the parameters and buffers of a network."""
-    digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()[:16]
-
-
 def fingerprint_file(path: str | Path) -> str:
     """A short name for the content of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
@@ -74,10 +52,6 @@ def standard_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
             name, value = f'{kind}_AP{found[2].upper()}', 100 * value
         renamed[re.sub(r'\b([JF])_mean$', r'\1', name)] = round(float(value), 4)
     return renamed
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
 
 
 def commit() -> str | None:

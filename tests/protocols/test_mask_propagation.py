@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmdssl.errors import InputError
-from mmdssl.evaluation.propagation import masks_of_labels, propagate, tokens_of_mask
+from mmdssl.protocols.propagation import masks_of_labels, propagate, tokens_of_mask
 from mmdssl.registry import MODELS
 
 

@@ -2,11 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
-import torch
-from torch import nn
-
-from mmdssl.evaluation.records import (append_record, fingerprint_file, fingerprint_text, fingerprint_weights,
-                                       read_records, standard_metrics)
+from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, read_records, standard_metrics
 
 
 def test_records_come_back_in_order_with_what_made_them(tmp_path):
@@ -20,14 +16,7 @@ def test_records_come_back_in_order_with_what_made_them(tmp_path):
     assert {'mmdssl', 'timm', 'mmengine'} <= set(first['versions'])
 
 
-def test_fingerprints_tell_weights_and_texts_apart():
-    net = nn.Linear(3, 2)
-    before = fingerprint_weights(net)
-    assert before == fingerprint_weights(net)
-    with torch.no_grad():
-        net.weight[0, 0] += 1e-6
-    assert fingerprint_weights(net) != before
-    assert fingerprint_weights(net.to(torch.bfloat16)) != before
+def test_fingerprints_tell_texts_apart():
     assert fingerprint_text(['a', 'b']) == fingerprint_text(iter(['a', 'b'])) != fingerprint_text(['ab'])
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from mmdssl.engine.schedules import Progress, cosine, warmup_epochs
+from mmdssl.schedules import Progress, cosine, warmup_epochs
 
 
 def at(iteration: int = 0, epoch: int = 0) -> Progress:

@@ -11,9 +11,10 @@ from PIL import Image
 from rich.console import Console
 
 from mmdssl.datasets.davis import read_frame, read_mask
-from mmdssl.evaluation.video_scores import overall_scores, score_sequence, score_table
+from mmdssl.datasets.palette import save_mask
+from mmdssl.protocols.video_scores import overall_scores, score_sequence, score_table
 from mmdssl.registry import METRICS
-from mmdssl.visualization.masks import overlay, save_mask, save_video
+from mmdssl.visualization.masks import overlay, save_video
 
 
 @METRICS.register_module()

@@ -8,8 +8,16 @@ from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 from scipy.spatial.distance import cdist
 
 from mmdssl.errors import InputError
-from mmdssl.evaluation.video_scores import (SequenceScores, boundary, contour_accuracy, overall_scores,
-                                            region_similarity, score_sequence, score_table, statistics)
+from mmdssl.protocols.video_scores import (
+    SequenceScores,
+    boundary,
+    contour_accuracy,
+    overall_scores,
+    region_similarity,
+    score_sequence,
+    score_table,
+    statistics,
+)
 
 
 def edge_pixels(mask):

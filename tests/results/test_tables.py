@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from mmdssl.evaluation.published import published_rows
-from mmdssl.evaluation.tables import DASH, Row, Section, compare, number, to_html, to_markdown, to_text
+from mmdssl.results.published import published_rows
+from mmdssl.results.tables import DASH, Row, Section, compare, number, to_html, to_markdown, to_text
 
 NASTY = '<b>[red]a|b* & "c"'
 METRICS = {'box_AP': 41.2345, 'box_AP50': 62.5, 'box_AP75': 44.1, 'mask_AP': 37.9, 'mask_AP50': 59.8, 'mask_AP75': 40.2,

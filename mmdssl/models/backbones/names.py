@@ -1,0 +1,22 @@
+"""What backbones are called in tables."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
+
+
+def backbone_name(cfg: Mapping) -> str:
+    """``vit-s/16``, ``resnet50``, ``caformer-m36``; for a transformer of other sizes ``vit-4x128/8`` (depth, width, patch), for a
+    network of timm's that was changed ``resnet18-custom``."""
+    kind = cfg['type'].rpartition('.')[2]
+    if kind == 'TimmBackbone':
+        custom = cfg.get('model_args') or cfg.get('stem_stride')
+        return cfg['name'].split('.')[0].replace('_', '-') + ('-custom' if custom else '')
+    if kind != 'VisionTransformer':
+        return f'{kind.lower()}{cfg.get("depth", "")}'
+    arch = cfg.get('arch', 'small')
+    sizes = ARCHITECTURES[arch] if isinstance(arch, str) else arch
+    names = {(known['embed_dim'], known['depth']): name[0] for name, known in ARCHITECTURES.items()}
+    size = names.get((sizes['embed_dim'], sizes['depth']), f'{sizes["depth"]}x{sizes["embed_dim"]}')
+    return f'vit-{size}/{cfg.get("patch_size", 16)}'

@@ -1,0 +1,23 @@
+"""What the features of a batch tell of the health of a run."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def effective_rank(features: Tensor) -> float:
+    """How many directions features really use: ``exp(H(s / sum s))``, s the singular values of the centred features.
+
+    Roy and Vetterli, "The effective rank", EUSIPCO 2007.
+
+    Args:
+        features: ``(n, D)``.
+
+    Returns:
+        From 1 (all on one line, or all the same) to ``min(n, D)``.
+    """
+    features = features.double()
+    spread = torch.linalg.svdvals(features - features.mean(0))
+    spread = spread[spread > 1e-6 * features.norm()]  # below that it is the rounding of fp32 features
+    shares = spread / spread.sum()
+    return torch.special.entr(shares).sum().exp().item()

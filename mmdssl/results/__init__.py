@@ -1,0 +1,1 @@
+"""Records of evaluations, published rows, and tables of both."""
