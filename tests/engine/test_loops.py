@@ -134,7 +134,7 @@ def test_only_damaged_files_are_an_input_error(train, tmp_path):
 def test_images_that_two_processes_share_count_once(train, tmp_path, monkeypatch):
     runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{'train_cfg.val_interval': 9})
     alone = extract_features(runner.model.eval(), runner.val_dataloader)
-    monkeypatch.setattr('mmdssl.engine.loops.all_reduce', lambda share: share.mul_(2))  # both have seen everything
+    monkeypatch.setattr('mmdssl.protocols.features.all_reduce', lambda share: share.mul_(2))  # both have seen everything
     for together, wanted in zip(extract_features(runner.model, runner.val_dataloader), alone):
         assert torch.equal(together, wanted)
 
