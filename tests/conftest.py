@@ -1,8 +1,9 @@
-"""Fixtures for all tests: one thread, one seed, a tiny backbone, synthetic views."""
+"""Fixtures for all tests: one thread, one seed, a tiny backbone, synthetic views; makes ``processes`` importable."""
 from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.datasets.views import ViewGroup, Views
 
+sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
 
 

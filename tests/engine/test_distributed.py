@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import json
-import socket
 
 import pytest
 import torch
+from processes import run_ranks
 from toy import history, train_as_rank
 
 PLAIN = {'model.dropout': 0., 'optim_wrapper.optimizer.lr': 0., 'default_hooks.logger.interval': 4,
@@ -17,10 +17,7 @@ RUNS = dict(fine={**PLAIN, 'train_dataloader.batch_size': 2}, bad={'train_datalo
 def two(tmp_path_factory):
     """Folder in which two processes have left their results of ``RUNS``."""
     folder = tmp_path_factory.mktemp('two')
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(train_as_rank, (2, port, folder, RUNS), nprocs=2)
+    run_ranks(train_as_rank, 2, folder, RUNS)
     return folder
 
 

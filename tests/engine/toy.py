@@ -4,7 +4,6 @@ from __future__ import annotations
 import copy
 import gc
 import json
-import os
 from itertools import count
 from pathlib import Path
 
@@ -157,17 +156,14 @@ def toy_config(work_dir: Path, **changes) -> Config:
     return cfg
 
 
-def train_as_rank(rank: int, world_size: int, port: int, folder: Path, runs: dict[str, dict]) -> None:
+def train_as_rank(folder: Path, runs: dict[str, dict]) -> None:
     """One of several processes that train the toy together, by name with some changes.
 
     Leaves the losses, or the error, of each run in ``folder/name.rank``.
     """
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='127.0.0.1',
-                      MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='')
-    torch.set_num_threads(1)
     for name, changes in runs.items():
         runner = Runner.from_cfg(toy_config(folder / name, launcher='pytorch', **changes))
-        result = Path(folder, f'{name}.{rank}')
+        result = Path(folder, f'{name}.{runner.rank}')
         try:
             runner.train()
             result.write_text(json.dumps(history(runner)))

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from processes import run_ranks
 from video_run import evaluate, evaluate_as_rank, video_config
 
 from mmdssl.datasets.davis import read_mask
@@ -80,11 +79,7 @@ def test_copying_the_first_mask_is_one_option(davis_root, tmp_path, capsys):
 def test_two_processes_give_the_result_of_one(run, davis_root, tmp_path, monkeypatch):
     """Three sequences: one process has two, the other one; both know the result."""
     monkeypatch.chdir(tmp_path)
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    changes = dict(randomness=SEED)
-    torch.multiprocessing.spawn(evaluate_as_rank, (2, port, davis_root, tmp_path, changes), nprocs=2)
+    run_ranks(evaluate_as_rank, 2, davis_root, tmp_path, dict(randomness=SEED))
     first, second = (json.loads((tmp_path / f'metrics.{rank}').read_text()) for rank in range(2))
     assert first == second
     _, alone = run

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from itertools import count
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_rank
 
 from mmdssl.registry import RUNNERS
 
@@ -33,12 +33,9 @@ def evaluate(cfg: Config) -> dict[str, float]:
     return RUNNERS.build(cfg).test()
 
 
-def evaluate_as_rank(rank: int, world_size: int, port: int, data_root: Path, folder: Path, changes: dict) -> None:
+def evaluate_as_rank(data_root: Path, folder: Path, changes: dict) -> None:
     """One of several processes that evaluate together; each leaves its metrics in ``folder/metrics.rank``."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='127.0.0.1',
-                      MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='')
-    torch.set_num_threads(1)
     metrics = evaluate(video_config(data_root, folder / 'work', launcher='pytorch', **changes))
-    Path(folder, f'metrics.{rank}').write_text(json.dumps(metrics))
+    Path(folder, f'metrics.{get_rank()}').write_text(json.dumps(metrics))
     gc.collect()
     torch.distributed.destroy_process_group()

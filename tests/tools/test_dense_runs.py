@@ -4,10 +4,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+from processes import run_tool
 
 from mmdssl.checkpoint import load_backbone, save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
@@ -45,6 +47,9 @@ train_cfg = dict(max_iters=4, val_interval=4)
 
 @pytest.fixture(scope='module')
 def world(tmp_path_factory) -> Path:
+    for package in ('mmdet', 'mmseg'):  # here, once, and not in each of the processes
+        import_module(f'{package}.datasets')
+        import_module(f'{package}.evaluation')
     root = tmp_path_factory.mktemp('world') / 'world'
     make_sample_world(root, train=10, val=10, size=16, coco=(4, 3), ade20k=(4, 3), clips=(0, 3), frames=4, workers=1)
     return root
@@ -56,14 +61,6 @@ def backbone(tmp_path_factory) -> Path:
     torch.manual_seed(1)  # not what a run of seed 0 starts from
     save_backbone(MODELS.build(SMALL), path, SMALL)
     return path
-
-
-def run(tool: str, *args, processes: int = 1, cwd: Path = ROOT) -> str:
-    launcher = ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}'] if processes > 1 else []
-    done = subprocess.run([sys.executable, *launcher, str(ROOT / f'tools/{tool}.py'), *map(str, args)], cwd=cwd, text=True,
-                          capture_output=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def metrics(work_dir: Path) -> dict[str, float]:
@@ -80,22 +77,22 @@ def config(folder: Path, text: str) -> Path:
 def test_detection(world, backbone, tmp_path):
     path = config(tmp_path, DETECTION)
     data = ('--data', world / 'coco')
-    run('train', path, *data, '--pretrained', backbone, '--work-dir', tmp_path / 'train')
+    run_tool('train', path, *data, '--pretrained', backbone, '--work-dir', tmp_path / 'train')
     record = read_records(tmp_path / 'train/results.jsonl')[-1]
     assert record['task'] == 'detection' and record['backbone'] == 'vit-4x32/8' and record['iteration'] == 2
     assert record['pretrained']['path'] == str(backbone) and set(record['metrics']) >= {'box_AP', 'box_AP50', 'mask_AP'}
     detector = tmp_path / 'train/iter_2.pth'
     path = tmp_path / 'train/config.py'  # which knows the size of the backbone
     for processes in (1, 2):  # three images: the last one is there twice for two processes, and must count once
-        run('test', path, detector, *data, '--work-dir', tmp_path / f'test{processes}', processes=processes)
+        run_tool('test', path, detector, *data, '--work-dir', tmp_path / f'test{processes}', processes=processes)
         assert metrics(tmp_path / f'test{processes}') == pytest.approx(record['metrics'], abs=1e-6)
 
 
 def test_segmentation_trains_and_tests_the_same_on_two_processes(world, backbone, tmp_path):
     path = config(tmp_path, SEGMENTATION)
     args = (path, '--data', world / 'ade20k', '--pretrained', backbone)
-    run('train', *args, '--work-dir', tmp_path / 'one')
-    run('train', *args, '--work-dir', tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=2', processes=2)
+    run_tool('train', *args, '--work-dir', tmp_path / 'one')
+    run_tool('train', *args, '--work-dir', tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=2', processes=2)
     one, two = (torch.load(tmp_path / name / 'iter_4.pth', weights_only=False)['state_dict'] for name in ('one', 'two'))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5)
@@ -109,10 +106,10 @@ def test_video_is_the_same_on_two_processes(world, backbone, tmp_path):
     args = (ROOT / 'configs/video/davis2017.py', backbone, '--data', world / 'davis')
     small = ('test_dataloader.dataset.short_side=64', 'test_dataloader.dataset.long_side_step=8')
     for processes in (1, 2):
-        out = run('test', *args, '--work-dir', tmp_path / str(processes), '--cfg-options', *small, processes=processes)
+        out = run_tool('test', *args, '--work-dir', tmp_path / str(processes), '--cfg-options', *small, processes=processes)
         assert 'J&F' in out
     assert metrics(tmp_path / '2') == pytest.approx(metrics(tmp_path / '1'), abs=1e-6)
-    run('test', *args, '--random', '--work-dir', tmp_path / 'random', '--cfg-options', *small)
+    run_tool('test', *args, '--random', '--work-dir', tmp_path / 'random', '--cfg-options', *small)
     records = [read_records(tmp_path / name / 'results.jsonl')[-1] for name in ('1', 'random')]
     assert 'pretrained' in records[0] and 'pretrained' not in records[1]
     assert records[0]['checkpoint'] != records[1]['checkpoint'] and records[0]['backbone'] == records[1]['backbone']

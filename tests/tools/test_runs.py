@@ -2,19 +2,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from processes import load_tool, run_tool, start
 
 ROOT = Path(__file__).parents[2]
-TRAIN = str(ROOT / 'tools/train.py')
 CONFIG = """
 _base_ = '{base}'
 model = dict(backbone=dict(arch=dict(embed_dim=48, depth=2, num_heads=3), drop_path_rate={drop_path}), {head})
@@ -48,17 +45,8 @@ def write_config(folder: Path, method: str, data: Path, epochs: int = 2, interva
     return path
 
 
-def environment() -> dict[str, str]:
-    return dict(os.environ, OMP_NUM_THREADS='1')
-
-
 def train(config: Path, work_dir: Path, *args: str, processes: int = 1) -> None:
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-    done = subprocess.run([*launcher, TRAIN, str(config), '--work-dir', str(work_dir), *args], env=environment(),
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    run_tool('train', config, '--work-dir', work_dir, *args, processes=processes)
 
 
 def logged(work_dir: Path, name: str = 'loss') -> dict[int, float]:
@@ -94,15 +82,13 @@ def test_killed_and_resumed_equals_never_killed(images, tmp_path):
     config = write_config(tmp_path, 'pqcl', images, epochs=4, interval=3, drop_path=0.2)
     train(config, tmp_path / 'whole')
     killed = tmp_path / 'killed'
-    process = subprocess.Popen([sys.executable, TRAIN, str(config), '--work-dir', str(killed)], env=environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run, = start(load_tool('train').main, 1, [str(config), '--work-dir', str(killed)])
     # Five iterations per epoch: the checkpoint of iteration 9 lies within the second one.
-    deadline = time.monotonic() + 300
     while not list(killed.glob('iter_9.pth')):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert run.running(), run.output()
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    run.send(signal.SIGKILL)
+    run.wait()
     seen = max(logged(killed))
     assert seen < 20, 'the run finished before it was killed'
     train(config, killed, '--resume')

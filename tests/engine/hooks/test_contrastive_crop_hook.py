@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import random
 import shutil
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from processes import run_ranks
 from toy import Killed, history, train_as_rank
 
 from mmdssl.datasets import ImageFolder, ViewsPreprocessor
@@ -172,10 +172,7 @@ def test_two_processes_find_the_boxes_of_one(train, images, tmp_path):
     def changes(batch_size):
         return {**boxed(images), 'optim_wrapper.optimizer.lr': 0., 'train_dataloader.batch_size': batch_size}
     train('one', **changes(4))
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(train_as_rank, (2, port, tmp_path, dict(two=changes(2))), nprocs=2)
+    run_ranks(train_as_rank, 2, tmp_path, dict(two=changes(2)))
     one, two = (boxes_in(tmp_path / name / 'epoch_2.pth') for name in ('one', 'two'))
     assert torch.equal(one, two) and len(one.unique(dim=0)) > 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_dist_info
 from torch.nn.parallel import DistributedDataParallel
 
 from mmdssl.datasets.views import ViewGroup, Views
@@ -42,12 +42,9 @@ def loss_and_gradient(settings: dict, rank: int = 0, world: int = 1, images: int
     return means | {name: p.grad for name, p in algorithm.named_parameters() if p.grad is not None}
 
 
-def run_as_rank(rank: int, ports: dict[int, int], folder: Path) -> None:
-    """Leave ``folder/{world}.{rank}`` for each number of processes in which this one takes part."""
-    torch.set_num_threads(1)
-    for world, port in ports.items():
-        if rank < world:
-            torch.distributed.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=world)
-            torch.save({name: loss_and_gradient(settings, rank, world) for name, settings in CASES.items()},
-                       folder / f'{world}.{rank}')
-            torch.distributed.destroy_process_group()
+def run_as_rank(folder: Path) -> None:
+    """Leave ``folder/{world}.{rank}``."""
+    torch.distributed.init_process_group('gloo')
+    rank, world = get_dist_info()
+    torch.save({name: loss_and_gradient(settings, rank, world) for name, settings in CASES.items()}, folder / f'{world}.{rank}')
+    torch.distributed.destroy_process_group()

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import socket
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from bam_equations import bam
 from bam_ranks import CASES, loss_and_gradient, run_as_rank
 from float64_reference import assert_equal
+from processes import run_ranks
 
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms import BAM
@@ -43,11 +43,8 @@ def test_loss_and_entropies_follow_the_equations(make_algorithm, make_views, loc
 def ranks(tmp_path_factory) -> Path:
     """Folder in which two and four gloo processes have left what they computed."""
     folder = tmp_path_factory.mktemp('ranks')
-    with socket.socket() as first, socket.socket() as second:
-        for probe in (first, second):
-            probe.bind(('127.0.0.1', 0))
-        ports = {4: first.getsockname()[1], 2: second.getsockname()[1]}
-    torch.multiprocessing.spawn(run_as_rank, (ports, folder), nprocs=4)
+    for world in (2, 4):
+        run_ranks(run_as_rank, world, folder)
     return folder
 
 
