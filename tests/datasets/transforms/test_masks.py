@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,3 +61,13 @@ def test_shape_and_no_masking(mask):
 def test_settings_that_do_not_fit_are_input_errors(arguments):
     with pytest.raises(InputError, match='ratio='):
         BlockMask(**arguments)
+
+
+GOLDEN = json.loads((Path(__file__).parents[2] / 'golden/block_masks.json').read_text())
+
+
+@pytest.mark.parametrize('case', GOLDEN['masks'], ids=lambda case: str(case['seed']))
+def test_block_masks_are_those_of_the_public_code(case):
+    random.seed(case['seed'])
+    mask = BlockMask(aspect=GOLDEN['aspect']).draw(case['grid'], case['target'])
+    assert np.flatnonzero(mask).tolist() == case['masked']
