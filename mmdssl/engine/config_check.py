@@ -9,13 +9,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from keyword import iskeyword
+from traceback import walk_tb
+from typing import Annotated, Any, Literal
 
 import mmengine.registry
+from mmengine import hooks, optim
 from mmengine.config import Config
-from mmengine.registry import Registry
-from mmengine.runner import Runner
+from mmengine.registry import Registry, build_from_cfg
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from mmdssl.arguments import NonNegative, NonNegativeInt, Positive, PositiveInt, Range, Share, fits, refusal
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.hooks import ContrastiveCropHook
@@ -34,11 +39,42 @@ VARIABLES = {'backend_args', 'data_root', 'dataset_type', 'test_pipeline', 'trai
 LOADER_KEYS = {
     *inspect.signature(DataLoader.__init__).parameters, 'num_batch_per_epoch', 'disable_subprocess_warning'
 } - {'self'}
-PLAIN_DICTS: dict[Keys, set[str]] = {
-    ('auto_scale_lr', ): {'enable', 'base_batch_size'},
-    ('env_cfg', ): {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
-    ('randomness', ): {*inspect.signature(Runner.set_randomness).parameters} - {'self'},
-    ('custom_imports', ): {'imports', 'allow_failed_imports'},
+Seed = Annotated[int, Range('from 0 to 4294967295', lambda seed: 0 <= seed < 2**32)]
+Counts = Annotated[int, Range('from 1 to 1000000', lambda count: 1 <= count <= 10**6)]
+Every = PositiveInt | Literal[-1]  # MMEngine's -1 is never
+PLAIN_DICTS: dict[Keys, dict[str, Any]] = {
+    ('auto_scale_lr', ): dict(enable=bool, base_batch_size=PositiveInt),
+    ('env_cfg', ): dict(cudnn_benchmark=bool, mp_cfg=dict, dist_cfg=dict, resource_limit=PositiveInt),
+    ('randomness', ): dict(seed=Seed | None, diff_rank_seed=bool, deterministic=bool),
+    ('custom_imports', ): dict(imports=str | list[str], allow_failed_imports=bool),
+    ('optim_wrapper', 'clip_grad'): dict(type=Literal['norm', 'value'], max_norm=Positive, clip_value=Positive, norm_type=Any,
+                                         error_if_nonfinite=bool, foreach=bool | None),
+}
+# Ranges and kinds of what MMEngine and torch read and check not at all, too late, or with a traceback; our own classes check theirs.
+OF_RUNNER = dict(
+    model=dict, train_dataloader=dict | None, val_dataloader=dict | None, test_dataloader=dict | None, optim_wrapper=dict | None,
+    train_cfg=dict | None, val_cfg=dict | None, test_cfg=dict | None, val_evaluator=dict | list[dict] | None,
+    test_evaluator=dict | list[dict] | None, param_scheduler=dict | list[dict] | None, default_hooks=dict[str, dict | None] | None,
+    custom_hooks=list[dict] | None, auto_scale_lr=dict | None, randomness=dict, env_cfg=dict, visualizer=dict | None,
+    log_processor=dict | None, load_from=str | None, resume=bool, work_dir=str, default_scope=str, experiment_name=str | None,
+    compile=bool | dict, find_unused_parameters=bool, log_level=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'])
+OF_LOADER = dict(
+    dataset=dict, sampler=dict, batch_sampler=dict | None, batch_size=Counts, num_workers=Annotated[NonNegativeInt, Range(
+        'and at most 1024', lambda count: count <= 1024)], drop_last=bool, pin_memory=bool, persistent_workers=bool,
+    prefetch_factor=PositiveInt | None, timeout=NonNegative)
+OF_CLASS: dict[type, dict[str, Any]] = {
+    EpochBasedTrainLoop: dict(max_epochs=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
+    IterBasedTrainLoop: dict(max_iters=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
+    Optimizer: dict(lr=NonNegative, weight_decay=NonNegative, momentum=Share, betas=tuple[Share, Share], eps=NonNegative),
+    optim.OptimWrapper: dict(accumulative_counts=PositiveInt, clip_grad=dict | None),
+    optim._ParamScheduler: dict(begin=NonNegativeInt, end=PositiveInt, by_epoch=bool, convert_to_iter_based=bool, T_max=PositiveInt,
+                                eta_min=NonNegative | None, eta_min_ratio=NonNegative | None, start_factor=Positive, power=NonNegative,
+                                gamma=NonNegative, milestones=list[PositiveInt], step_size=PositiveInt),
+    hooks.CheckpointHook: dict(interval=Every, by_epoch=bool, max_keep_ckpts=Every, save_last=bool, save_optimizer=bool,
+                               save_best=str | list[str] | None, save_begin=NonNegativeInt, out_dir=str | None,
+                               rule=Literal['greater', 'less'] | list[Literal['greater', 'less']] | None),
+    hooks.LoggerHook: dict(interval=PositiveInt, ignore_last=bool, log_metric_by_epoch=bool),
+    LogProcessor: dict(window_size=PositiveInt, by_epoch=bool),
 }
 # what builders take out of a dict before the class sees it
 BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg'}
@@ -55,7 +91,7 @@ def check_config(cfg: Config) -> None:
     chooses the best checkpoint.
 
     Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or
-    optimizers. Configs of other packages (``default_scope``) may have variables of their own at the top level, unless
+    optimizers; values of MMEngine's classes and of torch's with :data:`OF_CLASS`. Configs of other packages (``default_scope``) may have variables of their own at the top level, unless
     they look like a slip, and types that are not in a registry.
 
     Raises:
@@ -63,6 +99,9 @@ def check_config(cfg: Config) -> None:
     """
     scope = cfg.get('default_scope', 'mmengine')
     _check_keys(cfg._cfg_dict, (), scope)
+    _check_values(cfg._cfg_dict, (), scope)
+    if not cfg.get('model'):
+        raise InputError(f'{cfg.filename} has no model: give a config of a whole run, such as configs/pretrain/pqcl.py')
     _check_runner(cfg.get('runner_type', 'Runner'))
     for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
         keyword = next(filter(iskeyword, map(str, node)), None)
@@ -70,8 +109,10 @@ def check_config(cfg: Config) -> None:
             raise InputError(f"the config's key '{_dotted(path, keyword)}' is a keyword of Python's, so the config "
                              f"could not be written to the log: call it '{keyword}_'")
         if path:
-            _check_type(node, path, scope)
+            if path not in PLAIN_DICTS:
+                _check_type(node, path, scope)
             _check_keys(node, path, scope)
+            _check_values(node, path, scope)
     _check_schedules(cfg)
     _check_sampler(cfg, scope)
     _check_crop_boxes(cfg, scope)
@@ -101,21 +142,53 @@ def check_options(cfg: Config, options: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def explain_unread_keys(cfg: Config) -> Iterator[None]:
-    """Turn the TypeError of a constructor that a config gives an unknown argument, or too few, into an InputError.
+def explain_refusals(cfg: Config) -> Iterator[None]:
+    """Turn the error of a constructor of another package into an InputError that names its place in the config and its arguments.
 
-    For arguments in plain dicts, whose class only the code that builds it knows.
+    Errors of our own code keep their traceback, unless a config gives a class an unknown argument, or too few.
     """
     try:
         yield
-    except TypeError as error:
+    except InputError:
+        raise
+    except Exception as error:
         missing = re.search(r'(\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)', str(error))
-        if missing:
+        if missing and isinstance(error, TypeError):
             raise InputError(f'the config of {missing[1]} has no {missing[2]}: add it') from error
         found = re.search(r"__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-        if not found or not any(found[1] in node for _, node in _walk(cfg._cfg_dict, ())):
+        if found and isinstance(error, TypeError) and any(found[1] in node for _, node in _walk(cfg._cfg_dict, ())):
+            raise InputError(f"the config's key '{found[1]}' is read by nothing: remove or correct it ({error})") from error
+        what = _refusing(cfg, error)
+        if what is None:
             raise
-        raise InputError(f"the config's key '{found[1]}' is read by nothing: remove or correct it ({error})") from error
+        raise InputError(f'{what}: {" ".join(str(error).split()) or type(error).__name__}') from error
+
+
+def _refusing(cfg: Config, error: Exception) -> str | None:
+    """Which builder of another package failed, if one did after all code of ours, and with which arguments."""
+    what = None
+    for frame, _ in walk_tb(error.__traceback__):
+        package = frame.f_globals.get('__name__', '').partition('.')[0]
+        if package == 'mmdssl':
+            what = None
+        elif frame.f_code is build_from_cfg.__code__:
+            what = _described(cfg, frame.f_locals['cfg'])
+        elif frame.f_code is DataLoader.__init__.__code__:
+            what = 'a dataloader refuses its arguments'
+        elif frame.f_code is Runner.__init__.__code__ and what is None:
+            what = 'the runner refuses the config'
+    return what
+
+
+def _described(cfg: Config, built: Mapping) -> str:
+    """Place, type and values in the config of what was to be built."""
+    wanted = {key: value for key, value in built.items() if isinstance(value, (bool, int, float, str, list, tuple, type(None)))}
+    paths = [path for path, node in _walk(cfg._cfg_dict, ()) if path and node.get('type') == built.get('type')
+             and all(key in built and (built[key] is value or key not in wanted or built[key] == value) for key, value in node.items())]
+    name = built.get('type', '')
+    given = ', '.join(f'{key}={value!r:.60}' for key, value in wanted.items() if key != 'type')
+    where = f'{_dotted(paths[0])} ({getattr(name, "__name__", name)})' if paths else getattr(name, '__name__', str(name))
+    return f'{where} refuses its arguments' + f' {given}' * bool(given)
 
 
 def _walk(node, path: Keys) -> Iterator[tuple[Keys, Mapping]]:
@@ -123,7 +196,7 @@ def _walk(node, path: Keys) -> Iterator[tuple[Keys, Mapping]]:
     if isinstance(node, Mapping):
         yield path, node
     for key, child in _children(node).items():
-        if not (path and NOT_BUILT.fullmatch(key)):
+        if not (path and NOT_BUILT.fullmatch(key)) or (*path, key) in PLAIN_DICTS:
             yield from _walk(child, (*path, key))
 
 
@@ -158,6 +231,26 @@ def _check_keys(node: Mapping, path: Keys, scope: str) -> None:
                              + _meant(key, known - BUILDER_KEYS))
 
 
+def _check_values(node: Mapping, path: Keys, scope: str) -> None:
+    for key, hint in _kinds(node, path, scope).items():
+        if key in node and not fits(node[key], hint):
+            raise InputError(f'the config has {refusal(_dotted(path, key), node[key], hint)}')
+
+
+def _kinds(node: Mapping, path: Keys, scope: str) -> dict[str, Any]:
+    """What the values of a dict must be, as far as others than our classes read them."""
+    if not path or path in PLAIN_DICTS:
+        return PLAIN_DICTS[path] if path else OF_RUNNER
+    if _is_loader(node):
+        return OF_LOADER
+    builders = filter(inspect.isclass, _find(node.get('type'), scope))
+    return {key: hint for builder in builders for base in builder.__mro__[::-1] for key, hint in OF_CLASS.get(base, {}).items()}
+
+
+def _is_loader(node: Mapping) -> bool:
+    return 'dataset' in node and bool({'batch_size', 'batch_sampler'} & set(node))
+
+
 def _check_runner(name) -> None:
     if isinstance(name, str) and RUNNERS.get(name) is None:
         raise InputError(f"the config has the unknown runner_type '{name}'"
@@ -174,8 +267,9 @@ def _check_sampler(cfg: Config, scope: str) -> None:
 
 def _check_crop_boxes(cfg: Config, scope: str) -> None:
     """Views that follow boxes, which nothing finds."""
-    views = ((cfg.get('train_dataloader') or {}).get('dataset') or {}).get('views') or {}
-    boxed = next((name for name, recipe in views.items() if recipe and recipe.get('box_alpha') is not None), None)
+    views = ((cfg.get('train_dataloader') or {}).get('dataset') or {}).get('views')
+    boxed = next((name for name, recipe in _children(views).items()
+                  if isinstance(recipe, Mapping) and recipe.get('box_alpha') is not None), None)
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     if boxed and not any(ContrastiveCropHook in _find(hook.get('type'), scope) for hook in hooks if isinstance(hook, Mapping)):
         raise InputError(f'train_dataloader.dataset.views.{boxed} has box_alpha={views[boxed].box_alpha}, but nothing finds boxes: add '
@@ -225,8 +319,8 @@ def _keys_read(node, path: Keys, scope: str) -> set[str] | None:
     if not path:
         return RUNNER_KEYS | VARIABLES
     if path in PLAIN_DICTS:
-        return PLAIN_DICTS[path]
-    if 'dataset' in node and {'batch_size', 'batch_sampler'} & set(node):
+        return {*PLAIN_DICTS[path]}
+    if _is_loader(node):
         return LOADER_KEYS
     if 'type' not in node:
         return None

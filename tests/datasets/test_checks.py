@@ -93,7 +93,7 @@ def short_box(coco):
 
 @pytest.mark.parametrize('change, message', [
     (no_area, "entry 1 of 'annotations' in .* has no 'area'"),
-    (short_box, r'the bbox of annotation 11 in .* is \[1, 2, 3\]'),
+    (short_box, r"entry 1 of 'annotations' in .* has bbox=\[1, 2, 3\]: give \(a number, "),
     (add(dict(id=10)), 'more than one annotation with the id 10'),
     (lambda coco: coco['images'].clear(), "has no 'images'"),
 ])
