@@ -35,12 +35,11 @@ class Options(DictAction):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
                  option_string: str | None = None) -> None:
-        for option in values:
-            try:
-                super().__call__(parser, namespace, [option], option_string)
-            except (ValueError, AssertionError, RecursionError):
-                parser.error(f"{option_string} '{option}' is not KEY=VALUE with balanced brackets: write for instance "
-                             'train_cfg.max_epochs=100')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, RecursionError):
+            parser.error(f'{option_string} {" ".join(values)} is not KEY=VALUE with balanced brackets: write for instance '
+                         'train_cfg.max_epochs=100')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +61,8 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     except Exception as error:  # a config is a program
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f"config '{args.config}' cannot be read ({reason}): correct it or its _base_") from None
+    if not cfg.get('model'):
+        raise InputError(f"config '{args.config}' has no model: give the config of a whole run, such as configs/pretrain/pqcl.py")
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     place = next(place for place in [Path(cfg.work_dir), *Path(cfg.work_dir).absolute().parents] if place.exists())
     if not place.is_dir():

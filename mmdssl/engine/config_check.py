@@ -91,8 +91,9 @@ def check_config(cfg: Config) -> None:
     chooses the best checkpoint.
 
     Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or
-    optimizers; values of MMEngine's classes and of torch's with :data:`OF_CLASS`. Configs of other packages (``default_scope``) may have variables of their own at the top level, unless
-    they look like a slip, and types that are not in a registry.
+    optimizers; values of MMEngine's classes and of torch's with :data:`OF_CLASS`. Configs of other packages
+    (``default_scope``) may have variables of their own at the top level, unless they look like a slip, and types that are not in a
+    registry.
 
     Raises:
         InputError: Naming the first mistake and what was probably meant.
@@ -100,8 +101,6 @@ def check_config(cfg: Config) -> None:
     scope = cfg.get('default_scope', 'mmengine')
     _check_keys(cfg._cfg_dict, (), scope)
     _check_values(cfg._cfg_dict, (), scope)
-    if not cfg.get('model'):
-        raise InputError(f'{cfg.filename} has no model: give a config of a whole run, such as configs/pretrain/pqcl.py')
     _check_runner(cfg.get('runner_type', 'Runner'))
     for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
         keyword = next(filter(iskeyword, map(str, node)), None)
