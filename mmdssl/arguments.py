@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from numbers import Integral, Real
@@ -111,7 +111,7 @@ def fits(value, hint) -> bool:
     if not isinstance(value, KINDS[kind][0]) or isinstance(value, (bool, str)) and kind not in (bool, str):
         return False
     if kind is float:
-        return -math.inf < value < math.inf  # also for integers that no float can hold
+        return abs(value) <= sys.float_info.max
     if origin is tuple and args and args[-1] is not ...:
         return len(value) == len(args) and all(map(fits, value, args))
     elements, hint = (value.values(), args[-1:]) if kind is Mapping else (value, args[:1])

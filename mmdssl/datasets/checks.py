@@ -6,8 +6,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from traceback import walk_tb
 
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.fileio import load
 
 from mmdssl.arguments import PositiveInt, fits, refusal
@@ -35,7 +36,8 @@ def check_labelled_data(dataset) -> Iterator[str]:
         Warnings: unusable annotations, which mmdet leaves out of training but not out of its evaluation.
 
     Raises:
-        InputError: Images or label maps do not exist, or a COCO json has none of the dataset's classes.
+        InputError: Images or label maps do not exist, a COCO json has none of the dataset's classes, or a transform cannot take
+            the first sample.
     """
     for plain in plain_datasets(dataset):
         if isinstance(plain, BaseDataset):
@@ -45,6 +47,8 @@ def check_labelled_data(dataset) -> Iterator[str]:
                 transform.check_labels(plain)
         if hasattr(plain, 'cat2label'):  # mmdet's datasets of a COCO json
             yield from _check_annotations(plain)
+        if getattr(getattr(plain, 'pipeline', None), 'transforms', None) and len(plain):
+            _try_pipeline(plain)
 
 
 @contextmanager
@@ -125,6 +129,21 @@ def _require_files(dataset: BaseDataset) -> None:
         if missing:
             raise InputError(f"{len(missing)} of the {len(found)} {kind} of '{source}' do not exist, first "
                              f'{", ".join(missing[:3])}: check data_root and data_prefix, or get the missing files')
+
+
+def _try_pipeline(dataset: BaseDataset) -> None:
+    """Load a sample in this process, where an error still tells which transform it comes from; it draws random numbers."""
+    try:
+        dataset[0]
+    except InputError:
+        raise
+    except Exception as error:
+        calls = [frame.f_locals['t'] for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Compose.__call__.__code__]
+        if not calls or type(calls[-1]).__module__.startswith('mmdssl.'):
+            raise
+        reason = ' '.join(str(error).split())
+        raise InputError(f"{type(calls[-1]).__name__} in the pipeline of '{dataset.ann_file or dataset.data_root}' cannot transform its "
+                         f'first sample ({type(error).__name__}: {reason}): correct the arguments of {calls[-1]!r:.300}') from error
 
 
 def _check_annotations(dataset: BaseDataset) -> Iterator[str]:

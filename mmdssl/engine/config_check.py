@@ -13,11 +13,11 @@ from traceback import walk_tb
 from typing import Annotated, Any, Literal
 
 import mmengine.registry
-from mmengine import hooks, optim
+import torch
 from mmengine.config import Config
 from mmengine.registry import Registry, build_from_cfg
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, LogProcessor, Runner
-from torch.optim import Optimizer
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdssl.arguments import NonNegative, NonNegativeInt, Positive, PositiveInt, Range, Share, fits, refusal
@@ -41,7 +41,9 @@ LOADER_KEYS = {
 } - {'self'}
 Seed = Annotated[int, Range('from 0 to 4294967295', lambda seed: 0 <= seed < 2**32)]
 Counts = Annotated[int, Range('from 1 to 1000000', lambda count: 1 <= count <= 10**6)]
+Workers = Annotated[int, Range('from 0 to 1024', lambda count: 0 <= count <= 1024)]
 Every = PositiveInt | Literal[-1]  # MMEngine's -1 is never
+Rule = Literal['greater', 'less']
 PLAIN_DICTS: dict[Keys, dict[str, Any]] = {
     ('auto_scale_lr', ): dict(enable=bool, base_batch_size=PositiveInt),
     ('env_cfg', ): dict(cudnn_benchmark=bool, mp_cfg=dict, dist_cfg=dict, resource_limit=PositiveInt),
@@ -50,31 +52,37 @@ PLAIN_DICTS: dict[Keys, dict[str, Any]] = {
     ('optim_wrapper', 'clip_grad'): dict(type=Literal['norm', 'value'], max_norm=Positive, clip_value=Positive, norm_type=Any,
                                          error_if_nonfinite=bool, foreach=bool | None),
 }
-# Ranges and kinds of what MMEngine and torch read and check not at all, too late, or with a traceback; our own classes check theirs.
-OF_RUNNER = dict(
+# Ranges and kinds of what other packages read and check not at all, too late, or with a traceback; our own classes check theirs.
+OF_RUNNER: dict[str, Any] = dict(
     model=dict, train_dataloader=dict | None, val_dataloader=dict | None, test_dataloader=dict | None, optim_wrapper=dict | None,
     train_cfg=dict | None, val_cfg=dict | None, test_cfg=dict | None, val_evaluator=dict | list[dict] | None,
     test_evaluator=dict | list[dict] | None, param_scheduler=dict | list[dict] | None, default_hooks=dict[str, dict | None] | None,
     custom_hooks=list[dict] | None, auto_scale_lr=dict | None, randomness=dict, env_cfg=dict, visualizer=dict | None,
     log_processor=dict | None, load_from=str | None, resume=bool, work_dir=str, default_scope=str, experiment_name=str | None,
-    compile=bool | dict, find_unused_parameters=bool, log_level=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'])
-OF_LOADER = dict(
-    dataset=dict, sampler=dict, batch_sampler=dict | None, batch_size=Counts, num_workers=Annotated[NonNegativeInt, Range(
-        'and at most 1024', lambda count: count <= 1024)], drop_last=bool, pin_memory=bool, persistent_workers=bool,
-    prefetch_factor=PositiveInt | None, timeout=NonNegative)
-OF_CLASS: dict[type, dict[str, Any]] = {
-    EpochBasedTrainLoop: dict(max_epochs=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
-    IterBasedTrainLoop: dict(max_iters=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
-    Optimizer: dict(lr=NonNegative, weight_decay=NonNegative, momentum=Share, betas=tuple[Share, Share], eps=NonNegative),
-    optim.OptimWrapper: dict(accumulative_counts=PositiveInt, clip_grad=dict | None),
-    optim._ParamScheduler: dict(begin=NonNegativeInt, end=PositiveInt, by_epoch=bool, convert_to_iter_based=bool, T_max=PositiveInt,
-                                eta_min=NonNegative | None, eta_min_ratio=NonNegative | None, start_factor=Positive, power=NonNegative,
-                                gamma=NonNegative, milestones=list[PositiveInt], step_size=PositiveInt),
-    hooks.CheckpointHook: dict(interval=Every, by_epoch=bool, max_keep_ckpts=Every, save_last=bool, save_optimizer=bool,
-                               save_best=str | list[str] | None, save_begin=NonNegativeInt, out_dir=str | None,
-                               rule=Literal['greater', 'less'] | list[Literal['greater', 'less']] | None),
-    hooks.LoggerHook: dict(interval=PositiveInt, ignore_last=bool, log_metric_by_epoch=bool),
-    LogProcessor: dict(window_size=PositiveInt, by_epoch=bool),
+    compile=bool | dict, sync_bn=Literal['torch', 'mmcv'] | None, find_unused_parameters=bool,
+    log_level=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'])
+OF_LOADER: dict[str, Any] = dict(
+    dataset=dict, sampler=dict, batch_sampler=dict | None, batch_size=Counts, num_workers=Workers, drop_last=bool, pin_memory=bool,
+    persistent_workers=bool, prefetch_factor=PositiveInt | None, timeout=NonNegative)
+# By the name of the class, or of one that it derives from.
+OF_CLASS: dict[str, dict[str, Any]] = {
+    'EpochBasedTrainLoop': dict(max_epochs=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
+    'IterBasedTrainLoop': dict(max_iters=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
+    'Optimizer': dict(lr=NonNegative, weight_decay=NonNegative, momentum=Share, betas=tuple[Share, Share], eps=NonNegative),
+    'OptimWrapper': dict(accumulative_counts=PositiveInt, clip_grad=dict | None),
+    '_ParamScheduler': dict(
+        begin=NonNegativeInt, end=PositiveInt, by_epoch=bool, convert_to_iter_based=bool, T_max=PositiveInt,
+        eta_min=NonNegative | None, eta_min_ratio=NonNegative | None, start_factor=Positive, power=NonNegative, gamma=NonNegative,
+        milestones=list[PositiveInt], step_size=PositiveInt),
+    'CheckpointHook': dict(
+        interval=Every, by_epoch=bool, max_keep_ckpts=Every, save_last=bool, save_optimizer=bool, save_best=str | list[str] | None,
+        save_begin=NonNegativeInt, out_dir=str | None, rule=Rule | list[Rule] | None),
+    'LoggerHook': dict(interval=PositiveInt, ignore_last=bool, log_metric_by_epoch=bool),
+    'LogProcessor': dict(window_size=PositiveInt, by_epoch=bool),
+    'BaseDataset': dict(
+        ann_file=str | None, data_root=str | None, data_prefix=dict[str, str | None] | None, test_mode=bool, img_suffix=str,
+        seg_map_suffix=str, reduce_zero_label=bool | None, ignore_index=int),
+    'IoUMetric': dict(iou_metrics=list[Literal['mIoU', 'mDice', 'mFscore']]),
 }
 # what builders take out of a dict before the class sees it
 BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg'}
@@ -82,6 +90,8 @@ BUILDER_KEYS = {'type', '_scope_', '_delete_', 'priority', 'convert_to_iter_base
 NOT_BUILT = re.compile(r'clip_grad|meta|metainfo|\w+_cfg')
 # Beside types of our scope, only what these build is judged: other packages have builders that read keys of their own.
 JUDGED = ('mmdssl.', 'mmengine.', 'torch.optim.')
+# Where the first step shows what does not fit together.
+STEPS = {EpochBasedTrainLoop.run_iter.__code__, IterBasedTrainLoop.run_iter.__code__}
 # Classes of these hand their **kwargs to their base class.
 PASS_KWARGS_ON = ('mmdssl.', 'mmengine.optim.scheduler.')
 
@@ -151,6 +161,10 @@ def explain_refusals(cfg: Config) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        if isinstance(error, MemoryError) or 'allocate memory' in str(error):
+            reason = str(error).partition('\n')[0] or 'MemoryError'
+            raise InputError(f'this needs more memory than there is ({reason:.200}): lower the batch size, or the sizes in the '
+                             'config') from error
         missing = re.search(r'(\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)', str(error))
         if missing and isinstance(error, TypeError):
             raise InputError(f'the config of {missing[1]} has no {missing[2]}: add it') from error
@@ -160,11 +174,11 @@ def explain_refusals(cfg: Config) -> Iterator[None]:
         what = _refusing(cfg, error)
         if what is None:
             raise
-        raise InputError(f'{what}: {" ".join(str(error).split()) or type(error).__name__}') from error
+        raise InputError(f'{what} ({type(error).__name__}: {" ".join(str(error).split())[:500]})') from error
 
 
 def _refusing(cfg: Config, error: Exception) -> str | None:
-    """Which builder of another package failed, if one did after all code of ours, and with which arguments."""
+    """Which builder, or model in its first step, of another package failed, if one did after all code of ours."""
     what = None
     for frame, _ in walk_tb(error.__traceback__):
         package = frame.f_globals.get('__name__', '').partition('.')[0]
@@ -174,6 +188,10 @@ def _refusing(cfg: Config, error: Exception) -> str | None:
             what = _described(cfg, frame.f_locals['cfg'])
         elif frame.f_code is DataLoader.__init__.__code__:
             what = 'a dataloader refuses its arguments'
+        elif frame.f_code in STEPS and frame.f_locals['self'].iter == 0:
+            what = 'the model cannot work with what its first batch holds'
+        elif what and frame.f_code is nn.Module._call_impl.__code__ and not hasattr(torch.nn, type(frame.f_locals['self']).__name__):
+            what = f'{type(frame.f_locals["self"]).__name__} cannot work with what it is given: check its arguments in the config'
         elif frame.f_code is Runner.__init__.__code__ and what is None:
             what = 'the runner refuses the config'
     return what
@@ -214,6 +232,8 @@ def _dotted(path: Keys, *keys: str) -> str:
 
 def _check_type(node: Mapping, path: Keys, scope: str) -> None:
     name = node.get('type')
+    if 'type' in node and not isinstance(name, str) and not callable(name):
+        raise InputError(f'the config has {_dotted(path, "type")}={name!r}: give the name of a class')
     if _is_ours(name, scope) and not _find(name, scope):
         raise InputError(f"the config's {_dotted(path)} has the unknown type '{name}'" + _meant(
             name, _all_names(scope), 'correct it, or import the package that registers it with custom_imports'))
@@ -243,7 +263,7 @@ def _kinds(node: Mapping, path: Keys, scope: str) -> dict[str, Any]:
     if _is_loader(node):
         return OF_LOADER
     builders = filter(inspect.isclass, _find(node.get('type'), scope))
-    return {key: hint for builder in builders for base in builder.__mro__[::-1] for key, hint in OF_CLASS.get(base, {}).items()}
+    return {key: hint for builder in builders for base in builder.__mro__[::-1] for key, hint in OF_CLASS.get(base.__name__, {}).items()}
 
 
 def _is_loader(node: Mapping) -> bool:
@@ -251,9 +271,9 @@ def _is_loader(node: Mapping) -> bool:
 
 
 def _check_runner(name) -> None:
-    if isinstance(name, str) and RUNNERS.get(name) is None:
+    if not isinstance(name, str) and not callable(name) or isinstance(name, str) and RUNNERS.get(name) is None:
         raise InputError(f"the config has the unknown runner_type '{name}'"
-                         + _meant(name, {*RUNNERS.module_dict, *RUNNERS.root.module_dict}))
+                         + _meant(str(name), {*RUNNERS.module_dict, *RUNNERS.root.module_dict}))
 
 
 def _check_sampler(cfg: Config, scope: str) -> None:

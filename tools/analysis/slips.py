@@ -246,7 +246,7 @@ TEXTS = {
     'scale-missing': (', scale=(0.25, 1.0)', ''),
     'max-epochs-missing': (', max_epochs=1', ''),
     'bank-missing': ("type='KNNLoop', bank=dict(\n    batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/images/train', "
-                     'resize=16, size=16))', "type='KNNLoop')"),
+                     'resize=16, size=16)))', "type='KNNLoop')"),
     'unknown-argument': ('num_prototypes=8', 'num_protos=8'),
     'base-batch-size-missing': (', base_batch_size=256', ''),
     'dataset-missing': (PRETRAIN[PRETRAIN.index("    dataset=dict(type='ImageFolder'"):PRETRAIN.index('val_dataloader')], ')\n'),
