@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import load_backbone
@@ -37,8 +38,10 @@ def main(argv: list[str] | None = None) -> int:
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
-    if args.number < 1 or not out.parent.is_dir():
-        raise InputError(f'--number {args.number} must be 1 or more, and the folder of --out {out} must exist')
+    if args.number < 1 or args.seed < 0:
+        raise InputError(f'--number {args.number} must be 1 or more, and --seed {args.seed} not negative')
+    if not out.parent.is_dir() or out.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f'the folder of --out {out} must exist, and its name end in .png')
     cfg = read_config(args)
     hook = hook_of(cfg)
     backbone = load_backbone(args.checkpoint)

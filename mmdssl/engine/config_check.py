@@ -61,6 +61,7 @@ OF_RUNNER: dict[str, Any] = dict(
     log_processor=dict | None, load_from=str | None, resume=bool, work_dir=str, default_scope=str, experiment_name=str | None,
     compile=bool | dict, sync_bn=Literal['torch', 'mmcv'] | None, find_unused_parameters=bool,
     log_level=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'])
+NEEDED = dict(auto_scale_lr='base_batch_size', train_dataloader='dataset', val_dataloader='dataset', test_dataloader='dataset')
 OF_LOADER: dict[str, Any] = dict(
     dataset=dict, sampler=dict, batch_sampler=dict | None, batch_size=Counts, num_workers=Workers, drop_last=bool, pin_memory=bool,
     persistent_workers=bool, prefetch_factor=PositiveInt | None, timeout=NonNegative)
@@ -111,6 +112,9 @@ def check_config(cfg: Config) -> None:
     scope = cfg.get('default_scope', 'mmengine')
     _check_keys(cfg._cfg_dict, (), scope)
     _check_values(cfg._cfg_dict, (), scope)
+    for part, key in NEEDED.items():
+        if cfg.get(part) and key not in cfg[part]:
+            raise InputError(f"the config's {part} has no '{key}': add it")
     _check_runner(cfg.get('runner_type', 'Runner'))
     for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
         keyword = next(filter(iskeyword, map(str, node)), None)

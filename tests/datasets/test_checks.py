@@ -137,7 +137,7 @@ def strip(keep=()):
     def change(coco):
         for annotation in coco['annotations']:
             if annotation['id'] not in keep:
-                del annotation['segmentation']
+                annotation.pop('segmentation', None)
     return change
 
 
