@@ -24,11 +24,27 @@ from mmdssl.errors import InputError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of a tool that runs a config."""
     parser.add_argument('--work-dir', help='folder for logs and results; work_dirs/<name of the config> by default')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='change values of the config, for instance optim_wrapper.optimizer.lr=1e-3')
+    add_options(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
                         default='pytorch' if 'TORCHELASTIC_RUN_ID' in os.environ else 'none',
                         help='what started the processes; torchrun is recognised by itself')
+
+
+class Options(DictAction):
+    """MMEngine's, which says what is wrong with an option that it cannot read."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
+                 option_string: str | None = None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (ValueError, AssertionError, RecursionError):
+            parser.error(f'{option_string} {" ".join(values)} is not KEY=VALUE with balanced brackets: write for instance '
+                         'train_cfg.max_epochs=100')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--cfg-options', nargs='+', action=Options, default={}, metavar='KEY=VALUE',
+                        help='change values of the config, for instance optim_wrapper.optimizer.lr=1e-3')
 
 
 def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lambda cfg: None) -> Config:
@@ -43,9 +59,14 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     try:
         cfg = Config.fromfile(args.config)
     except Exception as error:  # a config is a program
-        raise InputError(f"config '{args.config}' cannot be read ({type(error).__name__}: {error}): correct it or its "
-                         '_base_') from None
+        reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        raise InputError(f"config '{args.config}' cannot be read ({reason}): correct it or its _base_") from None
+    if not cfg.get('model'):
+        raise InputError(f"config '{args.config}' has no model: give the config of a whole run, such as configs/pretrain/pqcl.py")
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    place = next(place for place in [Path(cfg.work_dir), *Path(cfg.work_dir).absolute().parents] if place.exists())
+    if not place.is_dir():
+        raise InputError(f"the work dir '{cfg.work_dir}' cannot be made, '{place}' is a file: give another --work-dir")
     cfg.launcher = args.launcher
     _import_quietly(cfg.get('default_scope', 'mmdssl'))
     change(cfg)

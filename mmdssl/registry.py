@@ -4,24 +4,33 @@ A downstream project writes ``custom_imports = dict(imports=['mmdssl'])`` and th
 """
 from mmengine import registry as root
 
+from mmdssl.arguments import checked
+
+
+class Registry(root.Registry):
+    """MMEngine's, whose classes check what they are given, see :mod:`mmdssl.arguments`."""
+
+    def _register_module(self, module: type, *args, **kwargs) -> None:
+        super()._register_module(checked(module) if isinstance(module, type) else module, *args, **kwargs)
+
+
 _LOCATIONS = dict(locations=['mmdssl'], scope='mmdssl')
 
-DATASETS = root.Registry('dataset', parent=root.DATASETS, **_LOCATIONS)
-DATA_SAMPLERS = root.Registry('data sampler', parent=root.DATA_SAMPLERS, **_LOCATIONS)
-FUNCTIONS = root.Registry('function', parent=root.FUNCTIONS, **_LOCATIONS)
-HOOKS = root.Registry('hook', parent=root.HOOKS, **_LOCATIONS)
-LOG_PROCESSORS = root.Registry('log processor', parent=root.LOG_PROCESSORS, **_LOCATIONS)
-LOOPS = root.Registry('loop', parent=root.LOOPS, **_LOCATIONS)
-MODEL_WRAPPERS = root.Registry('model wrapper', parent=root.MODEL_WRAPPERS, **_LOCATIONS)
-METRICS = root.Registry('metric', parent=root.METRICS, **_LOCATIONS)
-MODELS = root.Registry('model', parent=root.MODELS, **_LOCATIONS)
-OPTIM_WRAPPERS = root.Registry('optimizer wrapper', parent=root.OPTIM_WRAPPERS, **_LOCATIONS)
-OPTIM_WRAPPER_CONSTRUCTORS = root.Registry('optimizer wrapper constructor', parent=root.OPTIM_WRAPPER_CONSTRUCTORS,
-                                           **_LOCATIONS)
-OPTIMIZERS = root.Registry('optimizer', parent=root.OPTIMIZERS, **_LOCATIONS)
-PARAM_SCHEDULERS = root.Registry('parameter scheduler', parent=root.PARAM_SCHEDULERS, **_LOCATIONS)
-RUNNERS = root.Registry('runner', parent=root.RUNNERS, **_LOCATIONS)
-TRANSFORMS = root.Registry('transform', parent=root.TRANSFORMS, **_LOCATIONS)
-VISBACKENDS = root.Registry('visualization backend', parent=root.VISBACKENDS, **_LOCATIONS)
-VISUALIZERS = root.Registry('visualizer', parent=root.VISUALIZERS, **_LOCATIONS)
-WEIGHT_INITIALIZERS = root.Registry('weight initializer', parent=root.WEIGHT_INITIALIZERS, **_LOCATIONS)
+DATASETS = Registry('dataset', parent=root.DATASETS, **_LOCATIONS)
+DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, **_LOCATIONS)
+FUNCTIONS = Registry('function', parent=root.FUNCTIONS, **_LOCATIONS)
+HOOKS = Registry('hook', parent=root.HOOKS, **_LOCATIONS)
+LOG_PROCESSORS = Registry('log processor', parent=root.LOG_PROCESSORS, **_LOCATIONS)
+LOOPS = Registry('loop', parent=root.LOOPS, **_LOCATIONS)
+MODEL_WRAPPERS = Registry('model wrapper', parent=root.MODEL_WRAPPERS, **_LOCATIONS)
+METRICS = Registry('metric', parent=root.METRICS, **_LOCATIONS)
+MODELS = Registry('model', parent=root.MODELS, **_LOCATIONS)
+OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=root.OPTIM_WRAPPERS, **_LOCATIONS)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry('optimizer wrapper constructor', parent=root.OPTIM_WRAPPER_CONSTRUCTORS, **_LOCATIONS)
+OPTIMIZERS = Registry('optimizer', parent=root.OPTIMIZERS, **_LOCATIONS)
+PARAM_SCHEDULERS = Registry('parameter scheduler', parent=root.PARAM_SCHEDULERS, **_LOCATIONS)
+RUNNERS = Registry('runner', parent=root.RUNNERS, **_LOCATIONS)
+TRANSFORMS = Registry('transform', parent=root.TRANSFORMS, **_LOCATIONS)
+VISBACKENDS = Registry('visualization backend', parent=root.VISBACKENDS, **_LOCATIONS)
+VISUALIZERS = Registry('visualizer', parent=root.VISUALIZERS, **_LOCATIONS)
+WEIGHT_INITIALIZERS = Registry('weight initializer', parent=root.WEIGHT_INITIALIZERS, **_LOCATIONS)

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from mmdssl.errors import InputError
+from mmdssl.arguments import NonNegativeInt, Positive
+
+# Start, end and epochs of a temperature, for warmup_epochs.
+Temperatures = tuple[Positive, Positive, NonNegativeInt]
 
 
 class Progress(NamedTuple):
@@ -37,19 +39,3 @@ def warmup_epochs(start: float, end: float, epochs: int, progress: Progress) -> 
     if progress.epoch >= epochs:
         return end
     return start + (end - start) * progress.epoch / max(epochs - 1, 1)
-
-
-def checked_temperatures(name: str, values: Sequence[float]) -> tuple[float, float, int]:
-    """Start, end and epochs of a temperature for :func:`warmup_epochs`.
-
-    Raises:
-        InputError: They are not that.
-    """
-    try:
-        start, end, epochs = values
-        if start > 0 and end > 0 and epochs >= 0:
-            return start, end, epochs
-    except (TypeError, ValueError):
-        pass
-    raise InputError(f'{name}={values} is not (start, end, epochs) with positive temperatures: write for instance '
-                     f'{name}="(0.05,0.05,0)" for a constant one')

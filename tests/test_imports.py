@@ -11,7 +11,7 @@ import mmdssl
 ROOT = Path(mmdssl.__file__).parent
 # From the top to the bottom; rooms of one storey do not know each other.
 STOREYS = [{'cli'}, {'engine'}, {'results'}, {'checkpoint', 'protocols'}, {'models'}, {'visualization'}, {'datasets'}, {'schedules'},
-           {'registry'}, {'errors', 'compat'}]
+           {'registry'}, {'arguments'}, {'errors', 'compat'}]
 BELOW = {room: set().union(*STOREYS[i + 1:]) for i, storey in enumerate(STOREYS) for room in storey}
 # compat runs before everything else, results are data: neither may pull in what is above or beside the errors and the registry
 BELOW.update(results={'errors', 'schedules', 'registry'}, compat={'errors'})

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from PIL import Image
 
 import mmdssl  # noqa: F401  registers everything
+from mmdssl.cli import add_options
 from mmdssl.datasets import Views
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.registry import MODELS, TRANSFORMS
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument('--batch-size', type=int, default=8)
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, of which the median counts')
     parser.add_argument('--amp', choices=['bf16', 'fp16'])
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_options(parser)
     args = parser.parse_args()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+from PIL import Image
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import load_backbone
-from mmdssl.cli import guarded, read_config
+from mmdssl.cli import add_options, guarded, read_config
 from mmdssl.datasets import ImageFolder, ViewsPreprocessor
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.engine.hooks import ContrastiveCropHook
@@ -28,8 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--number', type=int, default=4, help='how many of them, the first in the order of their names')
     parser.add_argument('--out', default='crops.png', metavar='PNG', help='the picture to write')
     parser.add_argument('--seed', type=int, default=0, help='of the crops')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='change values of the config, for instance default_hooks.contrastive_crop.threshold=0.3')
+    add_options(parser)
     parser.set_defaults(work_dir=None, launcher='none')
     args = parser.parse_args(argv)
     return guarded(lambda: run(args))
@@ -38,8 +38,10 @@ def main(argv: list[str] | None = None) -> int:
 @torch.no_grad()
 def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
-    if args.number < 1 or not out.parent.is_dir():
-        raise InputError(f'--number {args.number} must be 1 or more, and the folder of --out {out} must exist')
+    if args.number < 1 or args.seed < 0:
+        raise InputError(f'--number {args.number} must be 1 or more, and --seed {args.seed} not negative')
+    if not out.parent.is_dir() or out.suffix.lower() not in Image.registered_extensions():
+        raise InputError(f'the folder of --out {out} must exist, and its name end in .png')
     cfg = read_config(args)
     hook = hook_of(cfg)
     backbone = load_backbone(args.checkpoint)

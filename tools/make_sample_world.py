@@ -5,7 +5,7 @@ from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.errors import InputError
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('root', metavar='OUT', help='folder to make')
     parser.add_argument('--seed', type=int, default=0, help='what all randomness comes from')
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=16, help='frames of a DAVIS sequence')
     parser.add_argument('--workers', type=int, default=2, help='processes that render')
     try:
-        make_sample_world(**vars(parser.parse_args()))
+        make_sample_world(**vars(parser.parse_args(argv)))
     except InputError as error:
         raise SystemExit(f'error: {error}') from None
 

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.cli import add_arguments, guarded, read_config
-from mmdssl.engine.config_check import check_config, explain_unread_keys
+from mmdssl.engine.config_check import check_config, explain_refusals
 from mmdssl.engine.own_data import use_data
 from mmdssl.engine.own_weights import use_weights
 from mmdssl.errors import InputError
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     cfg = read_config(args, lambda cfg: change(cfg, args))
     check_config(cfg)
-    with explain_unread_keys(cfg):
+    with explain_refusals(cfg):
         RUNNERS.build(cfg).test()
 
 

@@ -8,10 +8,11 @@ from mmengine.config import Config
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.cli import add_arguments, guarded, read_config
-from mmdssl.engine.config_check import check_config, explain_unread_keys
+from mmdssl.engine.config_check import check_config, explain_refusals
 from mmdssl.engine.dry_run import dry_run
 from mmdssl.engine.own_data import use_data, use_labels
 from mmdssl.engine.own_weights import use_weights
+from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
 
 
@@ -45,7 +46,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     cfg = read_config(args, lambda cfg: change(cfg, args))
     check_config(cfg)
-    with explain_unread_keys(cfg):
+    if not cfg.get('train_cfg') or not cfg.get('train_dataloader') or not cfg.get('optim_wrapper'):
+        raise InputError(f'{args.config} trains nothing, it lacks train_cfg, train_dataloader or optim_wrapper: evaluate it with '
+                         'tools/test.py, or give the config of a training')
+    with explain_refusals(cfg):
         if args.dry_run:
             dry_run(cfg)
             return
@@ -59,7 +63,7 @@ def change(cfg: Config, args: argparse.Namespace) -> None:
     """What the arguments of this tool change in the config."""
     if args.resume:
         cfg.resume, cfg.load_from = True, None if args.resume == 'latest' else args.resume
-    if args.amp:
+    if args.amp and cfg.get('optim_wrapper'):
         cfg.optim_wrapper.type, cfg.optim_wrapper.amp = 'mmdssl.OptimWrapper', args.amp
     if args.pretrained:
         use_weights(cfg, args.pretrained, load=not args.random)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from mmengine.logging import print_log
@@ -14,6 +15,7 @@ from mmengine.registry import WEIGHT_INITIALIZERS
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 
+from mmdssl.arguments import checked
 from mmdssl.checkpoint.architecture import (
     DEFAULTS,
     describe,
@@ -326,7 +328,8 @@ def _mismatch(given: Pretrained, state: dict[str, Tensor], own: dict[str, Tensor
     return f'{given} does not fit: {"; ".join(parts)}: {cause}'
 
 
-@WEIGHT_INITIALIZERS.register_module()
+@WEIGHT_INITIALIZERS.register_module()  # MMEngine's own registry: configs of other projects name it without scope
+@checked
 class SSLPretrained:
     """``init_cfg=dict(type='SSLPretrained', checkpoint=...)`` of a backbone in any project on MMEngine.
 
@@ -340,7 +343,7 @@ class SSLPretrained:
         overrule: See :func:`load_pretrained`.
     """
 
-    def __init__(self, checkpoint: str, network: str | None = None, layout: str | None = None,
+    def __init__(self, checkpoint: str | Path, network: Literal['teacher', 'student'] | None = None, layout: str | None = None,
                  overrule: Sequence[str] = ()):
         self.checkpoint = checkpoint
         self.network = network

@@ -6,14 +6,19 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from traceback import walk_tb
 
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.fileio import load
 
+from mmdssl.arguments import PositiveInt, fits, refusal
 from mmdssl.errors import InputError
 
-COCO_KEYS = dict(images=('id', 'file_name', 'height', 'width'),
-                 annotations=('id', 'image_id', 'category_id', 'bbox', 'area'), categories=('id', 'name'))
+Id = int | str
+COCO_KINDS = dict(
+    images=dict(id=Id, file_name=str, height=PositiveInt, width=PositiveInt),
+    annotations=dict(id=Id, image_id=Id, category_id=Id, bbox=tuple[float, float, float, float], area=float),
+    categories=dict(id=Id, name=str))
 SHOWN = 5
 
 
@@ -31,13 +36,19 @@ def check_labelled_data(dataset) -> Iterator[str]:
         Warnings: unusable annotations, which mmdet leaves out of training but not out of its evaluation.
 
     Raises:
-        InputError: Images or label maps do not exist, or a COCO json has none of the dataset's classes.
+        InputError: Images or label maps do not exist, a COCO json has none of the dataset's classes, or a transform cannot take
+            the first sample.
     """
     for plain in plain_datasets(dataset):
         if isinstance(plain, BaseDataset):
             _require_files(plain)
+        for transform in getattr(getattr(plain, 'pipeline', None), 'transforms', []):
+            if hasattr(transform, 'check_labels'):
+                transform.check_labels(plain)
         if hasattr(plain, 'cat2label'):  # mmdet's datasets of a COCO json
             yield from _check_annotations(plain)
+        if getattr(getattr(plain, 'pipeline', None), 'transforms', None) and len(plain):
+            _try_pipeline(plain)
 
 
 @contextmanager
@@ -76,20 +87,19 @@ def check_coco(path: str) -> None:
     except ValueError as error:
         raise InputError(f"'{path}' is not valid JSON ({error}): it may be cut off, copy or download it "
                          'again') from None
-    for part, keys in COCO_KEYS.items():
+    for part, kinds in COCO_KINDS.items():
         entries = coco.get(part) if isinstance(coco, dict) else None
         if not isinstance(entries, list) or not entries:
             raise InputError(f"'{path}' has no '{part}': set ann_file to a COCO json")
         for position, entry in enumerate(entries):
-            for key in keys:
-                if key not in entry:
+            for key, kind in kinds.items():
+                if not isinstance(entry, Mapping) or key not in entry:
                     raise InputError(f"entry {position} of '{part}' in '{path}' has no '{key}': add it or remove the "
                                      'entry')
+                if not fits(entry[key], kind):
+                    raise InputError(f"entry {position} of '{part}' in '{path}' has {refusal(key, entry[key], kind)}")
     ids = set()
     for annotation in coco['annotations']:
-        if not isinstance(annotation['bbox'], list) or len(annotation['bbox']) != 4:
-            raise InputError(f"the bbox of annotation {annotation['id']} in '{path}' is {annotation['bbox']}: it must "
-                             'be [x, y, width, height]')
         if annotation['id'] in ids:
             raise InputError(f"'{path}' has more than one annotation with the id {annotation['id']}: number them anew")
         ids.add(annotation['id'])
@@ -121,6 +131,21 @@ def _require_files(dataset: BaseDataset) -> None:
                              f'{", ".join(missing[:3])}: check data_root and data_prefix, or get the missing files')
 
 
+def _try_pipeline(dataset: BaseDataset) -> None:
+    """Load a sample in this process, where an error still tells which transform it comes from; it draws random numbers."""
+    try:
+        dataset[0]
+    except InputError:
+        raise
+    except Exception as error:
+        calls = [frame.f_locals['t'] for frame, _ in walk_tb(error.__traceback__) if frame.f_code is Compose.__call__.__code__]
+        if not calls or type(calls[-1]).__module__.startswith('mmdssl.'):
+            raise
+        reason = ' '.join(str(error).split())
+        raise InputError(f"{type(calls[-1]).__name__} in the pipeline of '{dataset.ann_file or dataset.data_root}' cannot transform its "
+                         f'first sample ({type(error).__name__}: {reason}): correct the arguments of {calls[-1]!r:.300}') from error
+
+
 def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
     coco = load(dataset.ann_file, 'json', backend_args=dataset.backend_args)
     if not dataset.cat_ids:
@@ -130,6 +155,13 @@ def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
     if not coco.get('annotations') and not dataset.test_mode:
         raise InputError(f"'{dataset.ann_file}' has no annotations to train on: set ann_file to the file that has them")
     wrong = _wrong_annotations(coco)
+    if any(getattr(transform, 'with_mask', False) for transform in dataset.pipeline.transforms):
+        bare = [annotation['id'] for annotation in coco.get('annotations', []) if annotation['category_id'] in dataset.cat_ids
+                and not annotation.get('segmentation') and not annotation.get('ignore')]
+        bare = [one for one in bare if not any(one in ids for ids in wrong.values())]
+        if bare:
+            raise InputError(f"{len(bare)} annotations in '{dataset.ann_file}' have no segmentation (id {_some(bare)}), which the "
+                             'masks of this config are made of: add them, or use a config without masks')
     if wrong:
         found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
         effect = 'may lower the scores' if dataset.test_mode else 'are left out'

@@ -34,7 +34,7 @@ class CocoImages(ImageDataset):
     def load_paths(self) -> list[str]:
         try:
             with open(self._json_file, encoding='utf-8') as file:
-                names = [image['file_name'] for image in json.load(file)['images']]
+                names = [os.fspath(image['file_name']) for image in json.load(file)['images']]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"cannot read the images of '{self._json_file}' ({type(error).__name__}: {error}): set "
                              'ann_file to a COCO json, whose "images" have a "file_name" each') from error

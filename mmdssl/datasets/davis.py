@@ -10,6 +10,7 @@ import torch
 from mmengine.dataset import BaseDataset
 from PIL import Image, UnidentifiedImageError
 
+from mmdssl.arguments import PositiveInt
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS, FUNCTIONS
 
@@ -38,8 +39,8 @@ class DAVIS(BaseDataset):
             found before the first item.
     """
 
-    def __init__(self, data_root: str, split: str = 'val', year: str = '2017', short_side: int = 480,
-                 long_side_step: int = 64):
+    def __init__(self, data_root: str, split: str = 'val', year: str = '2017', short_side: PositiveInt = 480,
+                 long_side_step: PositiveInt = 64):
         self.list_file = Path(data_root, 'ImageSets', year, f'{split}.txt')
         self.short_side = short_side
         self.long_side_step = long_side_step

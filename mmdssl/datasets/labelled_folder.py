@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from torchvision.transforms import functional as F
 
+from mmdssl.arguments import PositiveInt, Range
 from mmdssl.datasets.images import find_images, read_rgb, require_folder
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
@@ -36,11 +38,10 @@ class LabelledFolder(BaseDataset):
         InputError: The folder or the class folders are missing, or a setting does not fit.
     """
 
-    def __init__(self, data_root: str, resize: int = 256, size: int = 224, fraction: float = 1.0):
+    def __init__(self, data_root: str, resize: PositiveInt = 256, size: PositiveInt = 224,
+                 fraction: Annotated[float, Range('above 0 and up to 1', lambda share: 0 < share <= 1)] = 1.0):
         if size > resize:
             raise InputError(f'size={size} is larger than resize={resize}: the crop must fit into the resized image')
-        if not 0 < fraction <= 1:
-            raise InputError(f'fraction={fraction} is not in (0, 1]: it is the share of the images to use')
         self.resize = resize
         self.size = size
         self.fraction = fraction

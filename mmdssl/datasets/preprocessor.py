@@ -1,13 +1,13 @@
 """The last step of the data pipeline, on the device."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
+from mmdssl.arguments import Positive
 from mmdssl.datasets.views import Views
 from mmdssl.registry import MODELS
 
@@ -21,8 +21,8 @@ class ViewsPreprocessor(BaseDataPreprocessor):
         std: Standard deviation of red, green and blue, in the same unit.
     """
 
-    def __init__(self, mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 std: Sequence[float] = (58.395, 57.12, 57.375)):
+    def __init__(self, mean: tuple[float, float, float] = (123.675, 116.28, 103.53),
+                 std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375)):
         super().__init__(non_blocking=True)
         self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)

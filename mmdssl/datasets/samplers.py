@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
+from mmdssl.arguments import NonNegativeInt
 from mmdssl.registry import DATA_SAMPLERS
 
 
@@ -26,7 +27,7 @@ class EpochSampler(Sampler):
             seeds of their own.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = 0):
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: NonNegativeInt | None = 0):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.used = self.size - self.size % self.world_size

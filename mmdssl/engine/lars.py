@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mmdssl.errors import InputError
+from mmdssl.arguments import NonNegative, Range
 from mmdssl.registry import OPTIMIZERS
 
 
@@ -29,15 +30,11 @@ class LARS(Optimizer):
         momentum: In [0, 1).
         weight_decay: Of parameters of two dimensions or more.
         eta: Trust coefficient.
-
-    Raises:
-        InputError: A number makes no sense.
     """
 
-    def __init__(self, params: Iterable, lr: float, momentum: float = 0.9, weight_decay: float = 0., eta: float = 0.001):
-        if min(lr, momentum, weight_decay, eta) < 0 or momentum >= 1:
-            raise InputError(f'LARS has lr={lr}, momentum={momentum}, weight_decay={weight_decay} and eta={eta}: none is negative, '
-                             'and the momentum is below 1')
+    def __init__(self, params: Iterable, lr: NonNegative,
+                 momentum: Annotated[float, Range('from 0 to below 1', lambda value: 0 <= value < 1)] = 0.9,
+                 weight_decay: NonNegative = 0., eta: NonNegative = 0.001):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta))
 
     @torch.no_grad()

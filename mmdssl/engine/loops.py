@@ -9,6 +9,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdssl.arguments import NonNegativeInt, PositiveInt
 from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.replay import save_replay
 from mmdssl.engine.unwrap import unwrap
@@ -40,8 +41,9 @@ class TrainLoop(EpochBasedTrainLoop):
             length, or the loss is not finite.
     """
 
-    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_epochs: int, val_begin: int = 1,
-                 val_interval: int = 1, dynamic_intervals: list | None = None, val_before_train: bool = False):
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, max_epochs: PositiveInt,
+                 val_begin: NonNegativeInt = 1, val_interval: PositiveInt = 1,
+                 dynamic_intervals: list[tuple[NonNegativeInt, PositiveInt]] | None = None, val_before_train: bool = False):
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         if not len(self.dataloader):
             raise InputError(f'the training data has {len(self.dataloader.dataset)} images, fewer than one batch of '
@@ -118,7 +120,7 @@ class KNNLoop(BaseLoop):
         bank: Config of a dataloader, as ``dataloader``, of the images among which neighbours are looked for.
 
     Raises:
-        InputError: The two have different class folders.
+        InputError: The two have different class folders, or the bank has fewer images than the metric wants neighbours.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: dict, bank: dict):
@@ -126,6 +128,8 @@ class KNNLoop(BaseLoop):
         super().__init__(runner, {**in_order, **dataloader})
         self.bank = runner.build_dataloader({**in_order, **bank}, seed=runner.seed)
         self.evaluator = METRICS.build(evaluator)
+        if hasattr(self.evaluator, 'check_bank'):
+            self.evaluator.check_bank(len(self.bank.dataset))
         classes, bank_classes = (loader.dataset.classes for loader in (self.dataloader, self.bank))
         if classes != bank_classes:
             differ = ', '.join(sorted(set(classes) ^ set(bank_classes))[:5])

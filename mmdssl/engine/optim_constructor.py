@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
+from mmdssl.arguments import Positive, checked
 from mmdssl.engine.optim_wrapper import OptimWrapper
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
@@ -60,9 +61,13 @@ class OptimWrapperConstructor:
                                  + (f": did you mean '{close[0]}'?" if close else f' (known are {", ".join(OPTIONS)}): remove it, '
                                     "or set optim_wrapper.constructor='DefaultOptimWrapperConstructor'"))
         self.cfg = optim_wrapper_cfg
-        self.layer_decay = paramwise_cfg.get('layer_decay', 1.)
-        self.decay_embeddings = paramwise_cfg.get('decay_embeddings', True)
-        self.decay_biases = paramwise_cfg.get('decay_biases', False)
+        self._set(**paramwise_cfg)
+
+    @checked
+    def _set(self, layer_decay: Positive = 1., decay_embeddings: bool = True, decay_biases: bool = False) -> None:
+        self.layer_decay = layer_decay
+        self.decay_embeddings = decay_embeddings
+        self.decay_biases = decay_biases
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         wrapper = dict(self.cfg)

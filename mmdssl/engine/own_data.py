@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-import os.path
+import os
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -65,7 +65,7 @@ def _use_images(cfg: Config, path: str) -> None:
 def _coco_folder(ann_file: Path) -> Path:
     """The folder of the images of ``annotations/instances_train2017.json``: ``train2017`` beside it, as COCO has it."""
     try:
-        first = json.loads(ann_file.read_text())['images'][0]['file_name']
+        first = os.fspath(json.loads(ann_file.read_text())['images'][0]['file_name'])
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"--data '{ann_file}' is not a COCO json ({type(error).__name__}: {error}): it needs images "
                          'with a file_name each') from None

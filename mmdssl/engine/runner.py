@@ -34,6 +34,8 @@ from mmdssl.registry import RUNNERS
 NOISE = re.compile(r'\s*-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|'
                    r'Exp name:|"FileClient" will be|"HardDiskBackend" is|`save_param_scheduler` is True but')
 COMPILED_VERSIONS = 128
+# By which of its variables a process knows what started it.
+RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_LOCAL_RANK')
 
 
 @RUNNERS.register_module()
@@ -81,6 +83,10 @@ class Runner(base.Runner):
         return logger
 
     def setup_env(self, env_cfg: dict) -> None:
+        variable = RANKS.get(self.launcher)
+        if variable and variable not in os.environ:
+            raise InputError(f"launcher '{self.launcher}' did not start this process, {variable} is not set: start it with torchrun, "
+                             'srun or mpirun, for instance by tools/dist_train.sh, or leave --launcher out')
         if self.distributed:  # MMEngine's choice, without its warnings
             for variable in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
                 os.environ.setdefault(variable, '1')

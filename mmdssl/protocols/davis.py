@@ -32,7 +32,7 @@ class DAVISMetric(BaseMetric):
     """
     default_prefix = ''  # None would warn
 
-    def __init__(self, out_dir: str | None = None, overlays: str | None = None, video: bool = False,
+    def __init__(self, out_dir: str | Path | None = None, overlays: str | Path | None = None, video: bool = False,
                  prefix: str | None = None):
         super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
         self.out_dir = out_dir

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
+from mmdssl.arguments import NonEmpty, Positive, PositiveInt
+from mmdssl.errors import InputError
 from mmdssl.registry import METRICS
 
 NO_CLASS = -1
@@ -48,15 +51,25 @@ class KNNMetric:
     Args:
         k: Numbers of neighbours, or a single one.
         temperature: Of the votes.
+
+    Raises:
+        InputError: When called: the bank has fewer images than a number of neighbours.
     """
 
-    def __init__(self, k: int | Sequence[int] = (10, 20), temperature: float = 0.07):
+    def __init__(self, k: PositiveInt | Annotated[Sequence[PositiveInt], NonEmpty] = (10, 20), temperature: Positive = 0.07):
         self.k = (k, ) if isinstance(k, int) else tuple(k)
         self.temperature = temperature
+
+    def check_bank(self, size: int) -> None:
+        """Raise an InputError where so many images have fewer neighbours than are asked for."""
+        if max(self.k) > size:
+            raise InputError(f'KNNMetric has k={max(self.k)}, but the bank has {size} images: lower val_evaluator.k, or take more '
+                             'images')
 
     def __call__(self, bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor,
                  num_classes: int) -> dict[str, float]:
         """All processes are given the same features and labels; each classifies a share of the queries."""
+        self.check_bank(len(bank))
         rank, processes = get_dist_info()
         mine = slice(rank, None, processes)
         ranking = knn_classify(bank, bank_labels, queries[mine], num_classes, self.k, self.temperature)

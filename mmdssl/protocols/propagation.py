@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from mmengine.model import BaseModel
 from PIL import Image
 from torch import Tensor
 
+from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -45,13 +47,12 @@ class MaskPropagation(BaseModel):
         init_cfg: MMEngine's.
     """
 
-    def __init__(self, backbone: dict, context_frames: int | Sequence[int] = 7, radius: int | None = 12,
-                 top_k: int = 5, temperature: float = 0.1, frames_per_forward: int = 8, amp: str | None = None,
-                 copy_first: bool = False, mean: Sequence[float] = (123.675, 116.28, 103.53),
-                 std: Sequence[float] = (58.14, 57.12, 57.375), init_cfg: dict | None = None):
+    def __init__(self, backbone: dict, context_frames: NonNegativeInt | Annotated[Sequence[NonNegativeInt], NonEmpty] = 7,
+                 radius: NonNegativeInt | None = 12, top_k: PositiveInt = 5, temperature: Positive = 0.1,
+                 frames_per_forward: PositiveInt = 8, amp: Literal[tuple(PRECISIONS)] | None = None, copy_first: bool = False,
+                 mean: tuple[float, float, float] = (123.675, 116.28, 103.53),
+                 std: tuple[Positive, Positive, Positive] = (58.14, 57.12, 57.375), init_cfg: dict | None = None):
         super().__init__(init_cfg=init_cfg)
-        if amp not in (None, *PRECISIONS):
-            raise InputError(f'amp is one of None, {", ".join(map(repr, PRECISIONS))}, got {amp!r}')
         self.backbone = MODELS.build(backbone)
         self.context_frames = context_frames
         self.options = dict(radius=radius, top_k=top_k, temperature=temperature)

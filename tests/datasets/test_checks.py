@@ -93,7 +93,9 @@ def short_box(coco):
 
 @pytest.mark.parametrize('change, message', [
     (no_area, "entry 1 of 'annotations' in .* has no 'area'"),
-    (short_box, r'the bbox of annotation 11 in .* is \[1, 2, 3\]'),
+    (short_box, r"entry 1 of 'annotations' in .* has bbox=\[1, 2, 3\]: give \(a number, "),
+    (lambda coco: coco['annotations'][1].update(bbox=['1', '2', '3', '4']), "entry 1 of 'annotations' .* has bbox=.*give"),
+    (lambda coco: coco['images'][2].update(file_name=5), "entry 2 of 'images' in .* has file_name=5: give a text"),
     (add(dict(id=10)), 'more than one annotation with the id 10'),
     (lambda coco: coco['images'].clear(), "has no 'images'"),
 ])
@@ -131,6 +133,28 @@ def test_other_errors_pass(coco_root):
         1 / 0
 
 
+def strip(keep=()):
+    def change(coco):
+        for annotation in coco['annotations']:
+            if annotation['id'] not in keep:
+                annotation.pop('segmentation', None)
+    return change
+
+
+def test_masks_that_are_not_there_are_counted(make_coco):
+    pipeline = [dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)]
+    with pytest.raises(InputError, match=r'2 annotations in .* have no segmentation \(id 11, 12\), which the masks'):
+        list(check_labelled_data(make_coco(strip(keep=[10]), pipeline=pipeline)))
+    assert list(check_labelled_data(make_coco(strip()))) == []
+
+
+@pytest.mark.parametrize('scale', [(0, 0), (-5, 3)])
+def test_a_transform_that_cannot_take_a_sample_is_named(make_coco, scale):
+    pipeline = [dict(type='mmdssl.LoadImage'), dict(type='Resize', scale=scale)]
+    with pytest.raises(InputError, match='Resize in the pipeline of .*annotations.json. cannot transform its first sample .*scale='):
+        list(check_labelled_data(make_coco(pipeline=pipeline)))
+
+
 @pytest.fixture
 def make_maps(tmp_path):
     """Function that builds mmseg's dataset of three images and their label maps."""
@@ -149,6 +173,15 @@ def test_missing_label_maps_are_counted_and_named(make_maps, tmp_path):
     (tmp_path / 'maps/1.png').unlink()
     with pytest.raises(InputError, match='1 of the 3 label maps of .* do not exist, first .*1.png'):
         list(check_labelled_data(make_maps()))
+
+
+def test_label_maps_without_any_class_are_refused(make_maps, tmp_path):
+    pipeline = [dict(type='mmdssl.LoadImage'), dict(type='mmdssl.LoadLabelMap', num_classes=3)]
+    list(check_labelled_data(make_maps(pipeline=pipeline)))
+    for path in (tmp_path / 'maps').iterdir():
+        Image.fromarray(np.full((7, 9), 255, np.uint8)).save(path)
+    with pytest.raises(InputError, match='none of the 3 label maps of .* has a pixel with another index than 255'):
+        list(check_labelled_data(make_maps(pipeline=pipeline)))
 
 
 @pytest.mark.parametrize('changes, message', [

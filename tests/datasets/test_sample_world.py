@@ -70,7 +70,7 @@ def test_a_complete_world_is_left_alone_and_anything_else_is_not_touched(world, 
     assert (world / 'world.json').stat().st_mtime_ns == before
     with pytest.raises(InputError, match='something else'):
         make_sample_world(world, **dict(SMALL, seed=1))
-    with pytest.raises(InputError, match='train .* at least 10'):
+    with pytest.raises(InputError, match='train=3: .* at least 10'):
         make_sample_world(world, **dict(SMALL, train=3))
 
 

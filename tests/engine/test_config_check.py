@@ -4,8 +4,9 @@ import pytest
 from mmengine.config import Config
 from toy import colour_folders, knn_config, toy_config
 
-from mmdssl.engine.config_check import check_config, check_options
+from mmdssl.engine.config_check import check_config, check_options, explain_refusals
 from mmdssl.errors import InputError
+from mmdssl.registry import HOOKS, MODELS
 
 
 def check(cfg: Config, **changes) -> None:
@@ -97,3 +98,57 @@ def test_options_must_be_in_the_config_or_be_read(tmp_path):
             'train_cfg.max_epochs.more': "no 'train_cfg.max_epochs.more'"}.items():
         with pytest.raises(InputError, match=message):
             check_options(cfg, {option: 1})
+
+
+@pytest.mark.parametrize('key, value, message', [
+    ('optim_wrapper.optimizer.lr', 'fast', "lr='fast': give a number of at least 0"),
+    ('optim_wrapper.optimizer.lr', -1, 'lr=-1'),
+    ('optim_wrapper.optimizer.lr', float('nan'), 'lr=nan'),
+    ('optim_wrapper.optimizer.lr', None, 'lr=None'),
+    ('optim_wrapper.optimizer.betas', [0.9], r'betas=\[0.9\]: give \(a number from 0 to 1, a number from 0 to 1\)'),
+    ('optim_wrapper.optimizer.type', 3, 'type=3: give the name of a class'),
+    ('optim_wrapper.clip_grad', dict(max_norm=-1), r'optim_wrapper.clip_grad.max_norm=-1: give a number above 0'),
+    ('optim_wrapper.accumulative_counts', 0, 'accumulative_counts=0'),
+    ('train_dataloader.batch_size', 0, 'batch_size=0'),
+    ('train_dataloader.batch_size', 10**12, 'batch_size=1000000000000: give a whole number from 1 to'),
+    ('train_dataloader.batch_size', 'abc', "batch_size='abc'"),
+    ('train_dataloader.num_workers', -1, 'num_workers=-1'),
+    ('train_cfg.max_epochs', 0, 'train_cfg.max_epochs=0: give a whole number of at least 1'),
+    ('train_cfg.max_epochs', 2.5, 'max_epochs=2.5'),
+    ('train_cfg.max_epochs', 'ten', "max_epochs='ten'"),
+    ('train_cfg.val_interval', 0, 'val_interval=0'),
+    ('randomness.seed', -1, 'randomness.seed=-1'),
+    ('compile', 'yes', "compile='yes': give True or False or a dict"),
+    ('default_hooks.logger.interval', 0, 'logger.interval=0'),
+    ('custom_hooks', [1], r'custom_hooks=\[1\]: give a list of dicts or None'),
+    ('model', 'DINO', "model='DINO': give a dict"),
+])
+def test_values_that_others_read_are_checked_in_the_config(tmp_path, key, value, message):
+    with pytest.raises(InputError, match=message):
+        check(toy_config(tmp_path), **{key: value})
+
+
+@HOOKS.register_module()
+class BrokenHook:
+    """Whose constructor has a bug."""
+
+    def __init__(self):
+        ''.join([1])
+
+
+@pytest.mark.parametrize('hook, error, message', [
+    (dict(type='mmengine.EMAHook', begin_iter=-1),
+     InputError, r'custom_hooks.0 \(mmengine.EMAHook\) refuses its arguments begin_iter=-1 \(AssertionError: .begin_iter. must'),
+    (dict(type='mmengine.NothingHook'), InputError, 'NothingHook.* refuses its arguments .*is not in the'),
+    (dict(interval=1), InputError, 'must contain the key .type.'),
+    (dict(type='BrokenHook'), TypeError, 'sequence item 0'),
+])
+def test_only_what_others_refuse_becomes_a_sentence(tmp_path, hook, error, message):
+    cfg = toy_config(tmp_path, custom_hooks=[hook])
+    with pytest.raises(error, match=message), explain_refusals(cfg):
+        HOOKS.build(cfg.custom_hooks[0])
+
+
+def test_memory_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(InputError, match='more memory than there is'), explain_refusals(toy_config(tmp_path)):
+        MODELS.build(dict(type='mmdssl.DINOHead', in_dim=8, num_prototypes=10**15))

@@ -78,7 +78,7 @@ def test_bf16_computes_in_bf16_on_the_cpu():
             assert model(torch.ones(1, 4)).dtype == dtype
 
 
-@pytest.mark.parametrize('amp, message', [('fp16', "use amp='bf16'"), ('half', "write 'bf16', 'fp16' or None")])
+@pytest.mark.parametrize('amp, message', [('fp16', "use amp='bf16'"), ('half', "amp='half': give 'bf16', 'fp16' or None")])
 def test_impossible_precision_is_an_input_error(amp, message):
     with pytest.raises(InputError, match=message):
         make(nn.Linear(1, 1), amp=amp)

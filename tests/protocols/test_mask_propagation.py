@@ -106,7 +106,7 @@ def test_bf16_is_close_to_fp32(tiny_backbone):
     with torch.no_grad():
         error = (full.features(video) - half.features(video)).norm(dim=1).max()
     assert 0 < error < 0.05 and difference < 0.2
-    with pytest.raises(InputError, match="amp is one of None, 'bf16', 'fp16', got 'half'"):
+    with pytest.raises(InputError, match="amp='half': give 'bf16', 'fp16' or None"):
         make(tiny_backbone, amp='half')
 
 

@@ -130,6 +130,15 @@ def test_the_console_has_what_happens_and_the_log_the_rest(main, here, capsys):
     (['tiny.py', '--cfg-options', 'train_dataloader.batch_size=99'], 'fewer than one batch of 99'),
     (['tiny.py', '--amp', 'fp16', '--cfg-options', 'train_cfg.val_before_train=False'], "use amp='bf16' on the CPU"),
     (['tiny.py', '--resume', 'gone.pth'], 'gone.pth does not exist'),
+    (['tiny.py', '--launcher', 'pytorch'], "launcher 'pytorch' did not start this process, RANK is not set"),
+    (['tiny.py', '--work-dir', 'tiny.py'], 'is a file: give another --work-dir'),
+    (['tiny.py', '--cfg-options', 'optim_wrapper.optimizer.lr=fast'], "optim_wrapper.optimizer.lr='fast': give a number"),
+    (['tiny.py', '--cfg-options', 'optim_wrapper=None'], 'tiny.py trains nothing'),
+    (['tiny.py', '--cfg-options', 'model.momentum=2'], 'DINO has momentum=2: give a number from 0 to 1'),
+    (['tiny.py', '--cfg-options', 'model.head.num_prototypes=1'], 'DINOHead has num_prototypes=1'),
+    (['tiny.py', '--cfg-options', 'model.backbone.patch_size=eight'], "VisionTransformer has patch_size='eight'"),
+    (['tiny.py', '--cfg-options', 'train_dataloader.dataset.views.global_.size=0'], 'CropViews has size=0'),
+    (['tiny.py', '--cfg-options', 'val_evaluator.k=[3,1000]'], 'KNNMetric has k=1000, but the bank has 12 images'),
 ])
 def test_what_the_user_got_wrong_is_said_in_a_line(main, here, capsys, arguments, message):
     assert main(arguments) == 2
@@ -149,6 +158,20 @@ def test_mistakes_in_the_config_are_said_in_a_line(main, here, capsys, monkeypat
     assert main(['tiny.py']) == 2
     error = capsys.readouterr().err
     assert error.startswith(f'error: {message}') and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('option', ['train_cfg.max_epochs', 'val_evaluator.k=[1,(2'])
+def test_an_option_that_cannot_be_read_is_said_in_a_line(main, capsys, option):
+    with pytest.raises(SystemExit) as end:
+        main(['tiny.py', '--cfg-options', option])
+    assert end.value.code == 2
+    assert f'error: --cfg-options {option} is not KEY=VALUE' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_empty_config_is_said_in_a_line(tool, here, capsys):
+    (here / 'empty.py').touch()
+    assert tool.main(['empty.py']) == 2
+    assert "error: config 'empty.py' has no model: give the config of a whole run" in capsys.readouterr().err
 
 
 def test_mistakes_in_the_data_are_said_in_a_line(main, here, capsys):

@@ -6,12 +6,14 @@ import tempfile
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import shapely
 from PIL import Image
 from rich.progress import track
 
+from mmdssl.arguments import NonNegativeInt, PositiveInt, at_least, checked
 from mmdssl.datasets.palette import save_mask
 from mmdssl.errors import InputError
 
@@ -22,12 +24,15 @@ from .textures import GROUNDS
 SCENE_SIZE, CLIP_SIZE = (192, 144), (192, 112)
 SEGMENTS = ('sky', *GROUNDS, *scenes.KINDS)
 _VERSION = 2
+OfTenClasses = Annotated[int, at_least(10)]
+TrainVal = tuple[NonNegativeInt, NonNegativeInt]
 _SPLITS = dict(train='training', val='validation')
 
 
-def make_sample_world(root: str | Path, seed: int = 0, train: int = 2000, val: int = 400, size: int = 96,
-                      coco: tuple[int, int] = (48, 16), ade20k: tuple[int, int] = (32, 8),
-                      clips: tuple[int, int] = (2, 3), frames: int = 16, workers: int = 2) -> None:
+@checked
+def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenClasses = 2000, val: OfTenClasses = 400,
+                      size: Annotated[int, at_least(16)] = 96, coco: TrainVal = (48, 16), ade20k: TrainVal = (32, 8),
+                      clips: TrainVal = (2, 3), frames: Annotated[int, at_least(2)] = 16, workers: PositiveInt = 2) -> None:
     """Render a small world, with all its labels, into a folder that is complete or not there.
 
     ``root`` gets ``imagenet`` (class folders), ``coco``, ``ade20k`` and ``davis``, each laid out as the real set, and
@@ -36,27 +41,22 @@ def make_sample_world(root: str | Path, seed: int = 0, train: int = 2000, val: i
 
     Args:
         root: Folder to make.
-        seed: What all randomness comes from, at least 0.
-        train: Number of images in ``imagenet/train``, taken from the ten classes in turn; at least 10.
-        val: Number of images in ``imagenet/val``, at least 10.
-        size: Height and width of the ImageNet images, pixels, at least 16.
+        seed: What all randomness comes from.
+        train: Number of images in ``imagenet/train``, taken from the ten classes in turn.
+        val: Number of images in ``imagenet/val``.
+        size: Height and width of the ImageNet images, pixels.
         coco: Number of COCO images for training and for validation; of 6, two have a crowd and one has no object.
         ade20k: Number of ADE20K images for training and for validation.
         clips: Number of DAVIS sequences for training and for validation; an object leaves the 2nd, 5th, 8th ...
-        frames: Length of the sequences, at least 2.
-        workers: Processes that render, at least 1.
+        frames: Length of the sequences.
+        workers: Processes that render.
 
     Raises:
-        InputError: ``root`` holds something else, or a number is out of range.
+        InputError: ``root`` holds something else or cannot be made, or a number is out of range.
     """
     root = Path(root).absolute()
     parameters = dict(version=_VERSION, seed=seed, train=train, val=val, size=size, coco=list(coco),
                       ade20k=list(ade20k), clips=list(clips), frames=frames)
-    lowest = dict(seed=0, train=10, val=10, size=16, coco=0, ade20k=0, clips=0, frames=2, workers=1)
-    for name, bound in lowest.items():
-        value = parameters.get(name, workers)
-        if np.min(value) < bound:
-            raise InputError(f'{name} of the sample world must be at least {bound}, not {value}.')
     about = root / 'world.json'
     if about.is_file() and json.loads(about.read_text()) == parameters:
         print(f'{root} holds this sample world already.')
@@ -67,7 +67,10 @@ def make_sample_world(root: str | Path, seed: int = 0, train: int = 2000, val: i
     counts = dict(davis=clips, coco=coco, ade20k=ade20k, imagenet=(train, val))
     items = [(kind, split, index) for kind, numbers in counts.items() for split, number in zip(_SPLITS, numbers)
              for index in range(number)]
-    root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder '{root}' cannot be made ({error.strerror}): name another") from None
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as temporary:
         folder = Path(temporary) / 'world'
         with Pool(workers) as pool:

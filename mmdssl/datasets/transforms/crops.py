@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 
+from mmdssl.arguments import Positive, PositiveInt, Share
 from mmdssl.datasets.transforms.masks import BlockMask
 from mmdssl.datasets.transforms.photometric import Photometric
 from mmdssl.datasets.views import ViewGroup
@@ -46,16 +48,14 @@ class CropViews:
         InputError: The settings do not fit together.
     """
 
-    def __init__(self, size: int, scale: tuple[float, float], num: int | None = None,
-                 ratio: tuple[float, float] = (3 / 4, 4 / 3), flip: float = .5,
+    def __init__(self, size: PositiveInt, scale: tuple[Share, Share], num: PositiveInt | None = None,
+                 ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3), flip: Share = .5,
                  photometric: Mapping | Sequence[Mapping | None] | None = None, mask: Mapping | None = None,
-                 interpolation: str = 'bicubic', box_alpha: float | None = None):
+                 interpolation: Literal[tuple(mode.value for mode in InterpolationMode)] = 'bicubic',
+                 box_alpha: Positive | None = None):
         if not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(f'views of size {size} have scale={tuple(scale)}: give shares of the area, '
                              '0 < low <= high <= 1')
-        if box_alpha is not None and box_alpha <= 0:
-            raise InputError(f'views of size {size} have box_alpha={box_alpha}: give a positive number, or None to crop '
-                             'anywhere')
         if photometric is None or isinstance(photometric, Mapping):
             photometric = [photometric] * (num or 1)
         if len(photometric) != (num or len(photometric)):

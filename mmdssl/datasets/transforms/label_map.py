@@ -1,9 +1,13 @@
 """Label maps of semantic segmentation."""
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from mmcv.transforms import BaseTransform
+from torch.utils.data import Dataset
 
+from mmdssl.arguments import PositiveInt
 from mmdssl.errors import InputError
 from mmdssl.registry import TRANSFORMS
 
@@ -22,10 +26,20 @@ class LoadLabelMap(BaseTransform):
             of these.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255, **kwargs):
+    def __init__(self, num_classes: PositiveInt, ignore_index: int = 255, **kwargs):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.load = TRANSFORMS.build(dict(type='mmseg.LoadAnnotations', **kwargs))
+
+    def check_labels(self, dataset: Dataset) -> None:
+        """Raise an InputError where no label map of a dataset of mmseg has a pixel of a class; the first that has one ends the search."""
+        for index in range(len(dataset)):
+            with suppress(Exception):  # loading it says why
+                labels = self.load(dataset.get_data_info(index))['gt_seg_map']
+                if (labels != self.ignore_index).any():
+                    return
+        raise InputError(f"none of the {len(dataset)} label maps of '{dataset.data_root}' has a pixel with another index than "
+                         f'{self.ignore_index}, which is ignored: check data_prefix.seg_map_path, reduce_zero_label and ignore_index')
 
     def transform(self, results: dict) -> dict:
         path = results['seg_map_path']

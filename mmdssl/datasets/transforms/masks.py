@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdssl.arguments import Positive, PositiveInt, Share
 from mmdssl.errors import InputError
 from mmdssl.registry import TRANSFORMS
 
@@ -24,8 +25,8 @@ class TokenMask(metaclass=ABCMeta):
             recipe is ``ratio=(0, .3), variance=(0, .2)``.
     """
 
-    def __init__(self, patch_size: int = 16, ratio: float | Sequence[float] = .3,
-                 variance: float | Sequence[float] = 0.):
+    def __init__(self, patch_size: PositiveInt = 16, ratio: Share | Sequence[Share] = .3,
+                 variance: Share | Sequence[Share] = 0.):
         ratios = ratio if isinstance(ratio, Sequence) else [ratio]
         variances = variance if isinstance(variance, Sequence) else [variance] * len(ratios)
         if len(ratios) != len(variances):
@@ -56,8 +57,8 @@ class BlockMask(TokenMask):
         aspect: Smallest height over width of a block; the largest is its inverse, log-uniform between them.
     """
 
-    def __init__(self, patch_size: int = 16, ratio: float | Sequence[float] = .3,
-                 variance: float | Sequence[float] = 0., aspect: float = .3):
+    def __init__(self, patch_size: PositiveInt = 16, ratio: Share | Sequence[Share] = .3,
+                 variance: Share | Sequence[Share] = 0., aspect: Positive = .3):
         super().__init__(patch_size, ratio, variance)
         self.log_aspect = abs(math.log(aspect))
 

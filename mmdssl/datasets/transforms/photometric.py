@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from typing import Annotated
 
 from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import ColorJitter
 
+from mmdssl.arguments import NonNegative, NonNegativeInt, Range, Share
 from mmdssl.registry import TRANSFORMS
+
+Hue = Annotated[float, Range('from 0 to 0.5', lambda value: 0 <= value <= 0.5)]
 
 
 @TRANSFORMS.register_module()
@@ -27,9 +30,9 @@ class Photometric:
         solarize_threshold: Levels from this one on, of 0..255, are inverted.
     """
 
-    def __init__(self, jitter: Sequence[float] = (.4, .4, .2, .1), jitter_prob: float = .8, gray_prob: float = .2,
-                 blur_prob: float = .5, blur_radius: tuple[float, float] = (.1, 2.), solarize_prob: float = 0.,
-                 solarize_threshold: int = 128):
+    def __init__(self, jitter: tuple[NonNegative, NonNegative, NonNegative, Hue] = (.4, .4, .2, .1), jitter_prob: Share = .8,
+                 gray_prob: Share = .2, blur_prob: Share = .5, blur_radius: tuple[NonNegative, NonNegative] = (.1, 2.),
+                 solarize_prob: Share = 0., solarize_threshold: NonNegativeInt = 128):
         self.jitter = ColorJitter(*jitter)
         self.jitter_prob = jitter_prob
         self.gray_prob = gray_prob

@@ -9,6 +9,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdssl.arguments import NonNegative, NonNegativeInt, PositiveInt
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
@@ -31,8 +32,8 @@ class CollapseHook(Hook):
         min_rank: See there.
     """
 
-    def __init__(self, interval: int = 50, grace: int = 1, stop: bool = False, patience: int = 3, margin: float = 0.01,
-                 min_kl: float = 1e-3, min_rank: float = 0.1):
+    def __init__(self, interval: PositiveInt = 50, grace: NonNegativeInt = 1, stop: bool = False, patience: PositiveInt = 3,
+                 margin: NonNegative = 0.01, min_kl: NonNegative = 1e-3, min_rank: NonNegative = 0.1):
         self.interval = interval
         self.grace = grace
         self.stop = stop

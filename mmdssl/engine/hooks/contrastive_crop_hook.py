@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import torch
 from mmengine.dist import all_reduce, get_dist_info
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmdssl.arguments import PositiveInt, Range
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.datasets.images import image_names
@@ -21,6 +23,7 @@ from mmdssl.registry import HOOKS
 from mmdssl.results.records import fingerprint_text
 
 KEY = 'crop_boxes'
+Epochs = PositiveInt | Annotated[float, Range('between 0 and 1', lambda share: 0 < share < 1)]
 
 
 @HOOKS.register_module()
@@ -39,17 +42,12 @@ class ContrastiveCropHook(Hook):
         size: Side in pixels that images are resized to, whatever their shape, before the network looks at them.
 
     Raises:
-        InputError: A number makes no sense; when training begins, no view has ``box_alpha``, the backbone cannot say
+        InputError: When training begins, no view has ``box_alpha``, the backbone cannot say
             where in an image of ``size`` it looks, or a resumed checkpoint is of other data.
     """
 
-    def __init__(self, warmup: int | float = 0.2, interval: int | float = 0.2, threshold: float = 0.1, size: int = 224):
-        for name, value in dict(warmup=warmup, interval=interval).items():
-            if not isinstance(value, (int, float)) or value <= 0 or value >= 1 and not isinstance(value, int):
-                raise InputError(f'{name}={value} of ContrastiveCropHook is neither a number of epochs nor a share of '
-                                 'training: write 1, 2, 3 ... or something between 0 and 1')
-        if not 0 <= threshold < 1 or size < 1:
-            raise InputError(f'threshold={threshold} of ContrastiveCropHook must be in [0, 1), and size={size} some pixels')
+    def __init__(self, warmup: Epochs = 0.2, interval: Epochs = 0.2,
+                 threshold: Annotated[float, Range('from 0 to below 1', lambda value: 0 <= value < 1)] = 0.1, size: PositiveInt = 224):
         self.warmup = warmup
         self.interval = interval
         self.threshold = threshold

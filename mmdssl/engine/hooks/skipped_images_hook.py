@@ -7,6 +7,7 @@ from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdssl.arguments import PositiveInt, Share
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 
@@ -23,7 +24,7 @@ class SkippedImagesHook(Hook):
         interval: Iterations from one report to the next; the end of an epoch reports too.
     """
 
-    def __init__(self, max_share: float = 0.01, interval: int = 50):
+    def __init__(self, max_share: Share = 0.01, interval: PositiveInt = 50):
         self.max_share = max_share
         self.interval = interval
         self.paths: list[str] = []

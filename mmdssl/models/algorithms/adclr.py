@@ -1,9 +1,12 @@
 """ADCLR: patch-level contrasting without patch correspondence (Zhang et al., ICLR 2023)."""
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
+from mmdssl.arguments import NonNegative
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.ibot import IBOT
 from mmdssl.models.losses.distillation import cross_view
@@ -29,8 +32,8 @@ class ADCLR(IBOT):
     """
     streams = ('cls', 'patch', 'query')
 
-    def __init__(self, backbone: dict, head: dict, query_weight: float = 0.5, query_center: str = 'own',
-                 masked: bool = False, **kwargs):
+    def __init__(self, backbone: dict, head: dict, query_weight: NonNegative = 0.5,
+                 query_center: Literal['own', 'shared'] = 'own', masked: bool = False, **kwargs):
         super().__init__(backbone, head, masked=masked, **kwargs)
         self.query_weight = query_weight
         self.share_query_center(query_center)

@@ -5,6 +5,7 @@ import torch
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
+from mmdssl.arguments import Share
 from mmdssl.datasets.views import Views
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
@@ -13,7 +14,7 @@ from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import MLPProjector
 from mmdssl.models.losses.balanced_attention import BalancedAttention
 from mmdssl.registry import MODELS
-from mmdssl.schedules import checked_temperatures, cosine, warmup_epochs
+from mmdssl.schedules import Temperatures, cosine, warmup_epochs
 
 
 @MODELS.register_module()
@@ -34,8 +35,8 @@ class BAM(Algorithm):
         init_cfg: MMEngine's.
     """
 
-    def __init__(self, backbone: dict, projector: dict | None = None, teacher: bool = True, momentum: float = 0.995,
-                 target_temperature: tuple[float, float, int] = (0.05, 0.05, 0), attention: dict | None = None,
+    def __init__(self, backbone: dict, projector: dict | None = None, teacher: bool = True, momentum: Share = 0.995,
+                 target_temperature: Temperatures = (0.05, 0.05, 0), attention: dict | None = None,
                  data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor, init_cfg)
         backbone = MODELS.build(backbone)
@@ -45,7 +46,7 @@ class BAM(Algorithm):
         self.teacher = teacher_of(self.student) if teacher else None
         self.attention = BalancedAttention(**(attention or {}))
         self.momentum = momentum
-        self.target_temperature = checked_temperatures('target_temperature', target_temperature)
+        self.target_temperature = target_temperature
 
     @property
     def backbone(self) -> nn.Module:

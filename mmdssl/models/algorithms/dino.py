@@ -9,6 +9,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from mmdssl.arguments import NonNegativeInt, Positive, Share
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
@@ -16,7 +17,7 @@ from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import DINOHead
 from mmdssl.models.losses.distillation import Center, cross_view
 from mmdssl.registry import MODELS
-from mmdssl.schedules import checked_temperatures, cosine, warmup_epochs
+from mmdssl.schedules import Temperatures, cosine, warmup_epochs
 
 
 @MODELS.register_module()
@@ -38,9 +39,9 @@ class DINO(Algorithm):
     """
     streams: Sequence[str] = ('cls', )
 
-    def __init__(self, backbone: dict, head: dict, momentum: float = 0.996,
-                 teacher_temperature: tuple[float, float, int] = (0.04, 0.07, 30), student_temperature: float = 0.1,
-                 center_momentum: float = 0.9, freeze_last_layer: int = 1, data_preprocessor: dict | None = None,
+    def __init__(self, backbone: dict, head: dict, momentum: Share = 0.996,
+                 teacher_temperature: Temperatures = (0.04, 0.07, 30), student_temperature: Positive = 0.1,
+                 center_momentum: Share = 0.9, freeze_last_layer: NonNegativeInt = 1, data_preprocessor: dict | None = None,
                  init_cfg: dict | None = None):
         super().__init__(data_preprocessor, init_cfg)
         backbone = MODELS.build(backbone)
@@ -51,7 +52,7 @@ class DINO(Algorithm):
         self.centers = nn.ModuleDict(
             {stream: Center(self.num_prototypes, center_momentum) for stream in self.streams})
         self.momentum = momentum
-        self.teacher_temperature = checked_temperatures('teacher_temperature', teacher_temperature)
+        self.teacher_temperature = teacher_temperature
         self.student_temperature = student_temperature
         self.freeze_last_layer = freeze_last_layer
 

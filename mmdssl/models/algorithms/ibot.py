@@ -1,16 +1,17 @@
 """iBOT: image BERT pre-training with online tokenizer (Zhou et al., ICLR 2022)."""
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from mmdssl.arguments import NonNegative
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.dino import DINO, image_features
 from mmdssl.models.losses.distillation import masked_patches
 from mmdssl.registry import MODELS
-
-SHARINGS = ('shared', 'semi-shared', 'vanilla')
 
 
 @MODELS.register_module()
@@ -31,10 +32,8 @@ class IBOT(DINO):
     streams = ('cls', 'patch')
     masked_queries = False
 
-    def __init__(self, backbone: dict, head: dict, masked: bool = True, patch_weight: float = 1.0,
-                 sharing: str = 'shared', **kwargs):
-        if sharing not in SHARINGS:
-            raise InputError(f'sharing is one of {", ".join(SHARINGS)}, got {sharing!r}')
+    def __init__(self, backbone: dict, head: dict, masked: bool = True, patch_weight: NonNegative = 1.0,
+                 sharing: Literal['shared', 'semi-shared', 'vanilla'] = 'shared', **kwargs):
         self.streams = [stream for stream in type(self).streams if masked or stream != 'patch']
         owners = ['cls'] if sharing == 'shared' else self.streams
         super().__init__(backbone, dict(head, streams=owners), **kwargs)
@@ -58,10 +57,8 @@ class IBOT(DINO):
         logits = self.student_logits(self.student_tokens(views))
         return self.image_terms(views, targets, logits)
 
-    def share_query_center(self, query_center: str) -> None:
+    def share_query_center(self, query_center: Literal['own', 'shared']) -> None:
         """For methods with queries: keep their own center (``'own'``) or use the class tokens' (``'shared'``)."""
-        if query_center not in ('own', 'shared'):
-            raise InputError(f"query_center is 'own' or 'shared', got {query_center!r}")
         if query_center == 'shared':
             del self.centers['query']
 

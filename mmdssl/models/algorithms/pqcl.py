@@ -1,11 +1,13 @@
 """PQCL: patch-level contrastive learning via positional query (Zhang et al., ICML 2023)."""
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from mmdssl.arguments import NonNegative
 from mmdssl.datasets.views import Views
-from mmdssl.errors import InputError
 from mmdssl.models.algorithms.ibot import IBOT
 from mmdssl.models.layers.position import integer_grid, relative_coordinates
 from mmdssl.models.losses.distillation import cross_entropy
@@ -35,11 +37,10 @@ class PQCL(IBOT):
     streams = ('cls', 'patch', 'query')
     masked_queries = True
 
-    def __init__(self, backbone: dict, head: dict, query_weight: float = 1.0, query_center: str = 'own',
-                 anchor: str = 'corner', teacher_position: str = 'stretched', masked: bool = True, **kwargs):
+    def __init__(self, backbone: dict, head: dict, query_weight: NonNegative = 1.0,
+                 query_center: Literal['own', 'shared'] = 'own', anchor: Literal['corner', 'center'] = 'corner',
+                 teacher_position: Literal['stretched', 'integer'] = 'stretched', masked: bool = True, **kwargs):
         super().__init__(backbone, head, masked=masked, **kwargs)
-        if teacher_position not in ('stretched', 'integer'):
-            raise InputError(f"teacher_position is 'stretched' or 'integer', got {teacher_position!r}")
         self.query_weight = query_weight
         self.anchor = anchor
         self.teacher_position = teacher_position

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Annotated, Literal
 
 import timm
 import torch
@@ -15,6 +16,7 @@ from timm.layers import Attention, to_2tuple
 from timm.models import metaformer
 from torch import Tensor, nn
 
+from mmdssl.arguments import NonEmpty, Share
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -63,9 +65,9 @@ class TimmBackbone(BaseModule):
         InputError: timm has no such network, it takes other arguments, or it has no feature maps.
     """
 
-    def __init__(self, name: str, model_args: dict | None = None, drop_path_rate: float = 0.,
-                 stem_stride: int | None = None, out_indices: Sequence[int] | None = None, frozen: bool = False,
-                 init_cfg: dict | None = None):
+    def __init__(self, name: str, model_args: dict | None = None, drop_path_rate: Share = 0.,
+                 stem_stride: Literal[1, 2, 4] | None = None,
+                 out_indices: Annotated[Sequence[int], NonEmpty] | None = None, frozen: bool = False, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.name = name
         self.frozen = frozen
@@ -85,7 +87,7 @@ class TimmBackbone(BaseModule):
 
     def _indices(self, wanted: Sequence[int]) -> list[int]:
         known = range(-self.num_maps, self.num_maps)
-        if isinstance(wanted, int) or not all(i in known for i in wanted):
+        if not all(i in known for i in wanted):
             raise InputError(f"timm's {self.name} has {self.num_maps} feature maps, and out_indices={wanted} does not list numbers of "
                              f'some: they count from 0')
         found = sorted(i % self.num_maps for i in wanted)
@@ -192,8 +194,8 @@ def _build(name: str, args: dict) -> nn.Module:
 
 def _set_stem_stride(network: nn.Module, name: str, stride: int) -> None:
     conv, pool = (getattr(network, part, None) for part in ('conv1', 'maxpool'))
-    if stride not in (1, 2, 4) or not isinstance(conv, nn.Conv2d) or pool is None:
-        raise InputError(f'stem_stride={stride} of {name}: it is 1, 2 or 4, and the network a ResNet whose stem is one convolution')
+    if not isinstance(conv, nn.Conv2d) or pool is None:
+        raise InputError(f'stem_stride={stride} of {name}: leave it out, it is for a ResNet whose stem is one convolution')
     if stride < 4:
         network.maxpool = nn.Identity()
     if stride == 1:

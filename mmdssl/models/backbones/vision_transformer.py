@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -11,6 +11,7 @@ from timm.layers import PatchEmbed, trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Share
 from mmdssl.errors import InputError
 from mmdssl.models.layers.attention import QUERY_KEYS, QueryBlock
 from mmdssl.models.layers.feature_pyramid import FeaturePyramid
@@ -24,9 +25,6 @@ ARCHITECTURES = {
     'base': dict(embed_dim=768, depth=12, num_heads=12),
     'large': dict(embed_dim=1024, depth=24, num_heads=16),
 }
-
-POSITIONS = ('learnable', 'sincos', 'none')
-INITS = ('dino', 'moco')
 
 
 class Tokens(NamedTuple):
@@ -77,28 +75,23 @@ class VisionTransformer(BaseModule):
         init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
     """
 
-    def __init__(self, arch: str | dict = 'small', patch_size: int = 16, img_size: int = 224, position: str = 'learnable',
-                 position_rule: str = 'size', relative_position: bool = False, class_token: bool = True,
-                 num_registers: int = 0, mask_token: bool = False, query_keys: str = 'image', drop_path_rate: float = 0.,
-                 mlp_ratio: float = 4., layer_scale: float | None = None, final_norm: bool = True,
-                 out_indices: Sequence[int] = (-1, ), out_norm: bool = True, pyramid: bool = False,
-                 window_size: int | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
-                 frozen: bool = False, init: str = 'dino', frozen_patch_embed: bool = False, init_cfg: dict | None = None):
+    def __init__(self, arch: Literal[tuple(ARCHITECTURES)] | dict[str, PositiveInt] = 'small', patch_size: PositiveInt = 16,
+                 img_size: PositiveInt = 224, position: Literal['learnable', 'sincos', 'none'] = 'learnable',
+                 position_rule: Literal['size', 'dino', 'antialias'] = 'size', relative_position: bool = False,
+                 class_token: bool = True, num_registers: NonNegativeInt = 0, mask_token: bool = False,
+                 query_keys: Literal[QUERY_KEYS] = 'image', drop_path_rate: Share = 0., mlp_ratio: Positive = 4.,
+                 layer_scale: float | None = None, final_norm: bool = True,
+                 out_indices: Annotated[Sequence[int], NonEmpty] = (-1, ), out_norm: bool = True, pyramid: bool = False,
+                 window_size: PositiveInt | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
+                 frozen: bool = False, init: Literal['dino', 'moco'] = 'dino', frozen_patch_embed: bool = False,
+                 init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if isinstance(arch, str):
-            if arch not in ARCHITECTURES:
-                raise InputError(f'unknown arch {arch!r}: use one of {", ".join(ARCHITECTURES)} or a dict of sizes')
             arch = ARCHITECTURES[arch]
         if set(arch) != set(ARCHITECTURES['tiny']):
             raise InputError(f'arch has the keys {", ".join(arch)}: it needs embed_dim, depth and num_heads, and reads no other')
         if img_size % patch_size:
             raise InputError(f'img_size {img_size} is not a multiple of patch_size {patch_size}: change one of them')
-        if position not in POSITIONS:
-            raise InputError(f'position is one of {", ".join(POSITIONS)}, got {position!r}')
-        if init not in INITS:
-            raise InputError(f'init is one of {", ".join(INITS)}, got {init!r}')
-        if query_keys not in QUERY_KEYS:
-            raise InputError(f'query_keys is one of {", ".join(QUERY_KEYS)}, got {query_keys!r}')
         if relative_position and (window_size or not class_token or num_registers):
             raise InputError('relative_position needs a class token, and neither registers nor window_size: change one of them')
         dim, depth, num_heads = arch['embed_dim'], arch['depth'], arch['num_heads']

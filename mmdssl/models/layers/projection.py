@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from mmdssl.errors import InputError
+from mmdssl.arguments import PositiveInt, at_least
 from mmdssl.registry import MODELS
 
 ACTIVATIONS = dict(gelu=nn.GELU, relu=nn.ReLU)
@@ -31,8 +32,8 @@ class DINOHead(nn.Module):
             shared (iBOT).
     """
 
-    def __init__(self, in_dim: int, num_prototypes: int = 65536, hidden_dim: int = 2048, bottleneck_dim: int = 256,
-                 num_layers: int = 3, use_bn: bool = False, norm_last_layer: bool = False,
+    def __init__(self, in_dim: PositiveInt, num_prototypes: Annotated[int, at_least(2)] = 65536, hidden_dim: PositiveInt = 2048,
+                 bottleneck_dim: PositiveInt = 256, num_layers: PositiveInt = 3, use_bn: bool = False, norm_last_layer: bool = False,
                  streams: Sequence[str] = ('cls', )):
         super().__init__()
         self.num_prototypes = num_prototypes
@@ -68,10 +69,8 @@ class MLPProjector(nn.Sequential):
         norm: Batch normalisation after every linear layer, after the last one without scale and shift.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int = 4096, out_dim: int = 4096, num_layers: int = 3,
-                 activation: str = 'gelu', norm: bool = False):
-        if activation not in ACTIVATIONS:
-            raise InputError(f'activation of a projector is one of {", ".join(ACTIVATIONS)}, got {activation!r}')
+    def __init__(self, in_dim: PositiveInt, hidden_dim: PositiveInt = 4096, out_dim: PositiveInt = 4096,
+                 num_layers: PositiveInt = 3, activation: Literal[tuple(ACTIVATIONS)] = 'gelu', norm: bool = False):
         last = [nn.BatchNorm1d(out_dim, affine=False)] if norm else []
         super().__init__(*_mlp(in_dim, hidden_dim, out_dim, num_layers, ACTIVATIONS[activation], norm), *last)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from mmengine.dist import get_rank
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mmdssl.arguments import NonNegativeInt, Positive, PositiveInt, checked
 from mmdssl.errors import InputError
 from mmdssl.models.losses.distillation import cross_entropy, cross_view
 from mmdssl.models.losses.gather import gather, logsumexp_over_ranks
@@ -24,6 +26,7 @@ PIECE = 2**20
 Rows = Callable[..., Tensor]
 
 
+@checked
 class BalancedAttention(nn.Module):
     """Every view of an image attends to the other images as the other views of that image do, once attention is balanced.
 
@@ -44,17 +47,12 @@ class BalancedAttention(nn.Module):
             iteration and for the loss; the result is the same.
 
     Raises:
-        InputError: ``balanced_set`` is unknown, a number makes no sense, or a batch has a single image.
+        InputError: A batch has a single image.
     """
 
-    def __init__(self, source_temperature: float = 0.1, balanced_set: str = 'all', iterations: int = 3, top_k: int = 0,
-                 max_elements: int = 2**24):
+    def __init__(self, source_temperature: Positive = 0.1, balanced_set: Literal[BALANCED_SETS] = 'all',
+                 iterations: NonNegativeInt = 3, top_k: NonNegativeInt = 0, max_elements: PositiveInt = 2**24):
         super().__init__()
-        if balanced_set not in BALANCED_SETS:
-            raise InputError(f'balanced_set is one of {", ".join(BALANCED_SETS)}, got {balanced_set!r}')
-        if not source_temperature > 0 or iterations < 0 or top_k < 0:
-            raise InputError(f'source_temperature={source_temperature} must be positive, iterations={iterations} and top_k={top_k} '
-                             'not negative')
         self.source_temperature = source_temperature
         self.balanced_set = balanced_set
         self.iterations = iterations

@@ -179,7 +179,7 @@ def test_two_processes_find_the_boxes_of_one(train, images, tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     (dict(warmup=0), 'warmup=0'), (dict(interval=1.5), 'interval=1.5'), (dict(warmup=-.1), 'warmup=-0.1'),
-    (dict(interval=1.), 'interval=1.0'), (dict(warmup='a'), 'warmup=a'), (dict(threshold=2.), 'threshold=2.0'),
+    (dict(interval=1.), 'interval=1.0'), (dict(warmup='a'), "warmup='a'"), (dict(threshold=2.), 'threshold=2.0'),
     (dict(size=-3), 'size=-3'),
 ])
 def test_numbers_without_a_meaning_are_input_errors(arguments, message):

@@ -105,5 +105,5 @@ def test_query_crops_of_another_size_are_refused(make_algorithm, make_views):
 
 
 def test_unknown_center_is_refused(make_algorithm):
-    with pytest.raises(InputError, match="query_center is 'own' or 'shared', got 'none'"):
+    with pytest.raises(InputError, match="ADCLR has query_center='none': give 'own' or 'shared'"):
         make_algorithm('ADCLR', query_center='none')

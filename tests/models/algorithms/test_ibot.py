@@ -109,5 +109,5 @@ def test_masks_of_another_patch_size_are_refused(make_algorithm, make_views, gri
 
 
 def test_unknown_sharing_is_refused(make_algorithm):
-    with pytest.raises(InputError, match="sharing is one of shared, semi-shared, vanilla, got 'all'"):
+    with pytest.raises(InputError, match="IBOT has sharing='all': give 'shared', 'semi-shared' or 'vanilla'"):
         make_algorithm('IBOT', sharing='all')

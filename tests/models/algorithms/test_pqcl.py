@@ -139,8 +139,8 @@ def test_query_crops_of_a_part_of_a_patch_are_refused(make_algorithm, make_views
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(anchor='left'), "anchor is 'corner' or 'center'"),
-    (dict(teacher_position='any'), "teacher_position is 'stretched' or 'integer'"),
+    (dict(anchor='left'), "anchor='left': give 'corner' or 'center'"),
+    (dict(teacher_position='any'), "teacher_position='any': give 'stretched' or 'integer'"),
     (dict(backbone=dict(mask_token=True)), "position='sincos'"),
 ])
 def test_settings_that_do_not_fit_are_refused(make_algorithm, make_views, settings, message):

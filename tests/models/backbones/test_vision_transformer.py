@@ -76,7 +76,7 @@ def test_initialisation_of_moco_v3():
     assert ours.cls_token.abs().max() < 1e-5
     bound = (6 / 512) ** 0.5
     assert 0.99 * bound < ours.blocks[0].attn.qkv.weight.abs().max() <= bound
-    with pytest.raises(InputError, match="init is one of dino, moco, got 'zeros'"):
+    with pytest.raises(InputError, match="init='zeros': give 'dino' or 'moco'"):
         VisionTransformer(init='zeros')
 
 
@@ -228,14 +228,14 @@ def test_model_of_another_precision_takes_images_of_any_size(position, dtype):
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(arch='huge'), "unknown arch 'huge': use one of tiny, small, base, large"),
+    (dict(arch='huge'), "arch='huge': give 'tiny', 'small', 'base', 'large' or a dict of whole numbers"),
     (dict(img_size=30), 'img_size 30 is not a multiple of patch_size 8'),
-    (dict(position='rotary'), "position is one of learnable, sincos, none, got 'rotary'"),
+    (dict(position='rotary'), "position='rotary': give 'learnable', 'sincos' or 'none'"),
     (dict(relative_position=True, window_size=2), 'relative_position needs a class token, and neither registers nor window_size'),
     (dict(out_indices=(0, 3)), 'block 3 of out_indices or global_blocks is not among the 3 blocks'),
     (dict(out_indices=(0, 1), pyramid=True), 'a pyramid is made of 4 maps or of 1, out_indices has 2'),
     (dict(patch_size=14, img_size=28, pyramid=True), 'cannot be made of patches of 14 pixels'),
-    (dict(query_keys='all'), "query_keys is one of image, patches, image.queries, bidirectional, got 'all'"),
+    (dict(query_keys='all'), "query_keys='all': give 'image', 'patches', 'image.queries' or 'bidirectional'"),
     (dict(arch=dict(embed_dim=16, depth=1, num_heads=2, mlp_ratio=2)), 'embed_dim, depth and num_heads, and reads no other'),
     (dict(arch=dict(embed_dim=30, depth=1, num_heads=4)), 'embed_dim 30 cannot be cut into 4 heads'),
 ])

@@ -135,5 +135,5 @@ def test_initialisation_and_mistakes_of_the_projector():
     assert [layer.out_features for layer in list(projector)[::2]] == [512, 512, 128]
     for layer in list(projector)[::2]:
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02) and not layer.bias.any()
-    with pytest.raises(InputError, match="activation of a projector is one of gelu, relu, got 'tanh'"):
+    with pytest.raises(InputError, match="MLPProjector has activation='tanh': give 'gelu' or 'relu'"):
         MLPProjector(8, activation='tanh')

@@ -177,7 +177,7 @@ def test_loss_is_fp32_inside_autocast():
 
 
 def test_mistakes_are_explained():
-    with pytest.raises(InputError, match="balanced_set is one of all, global, full, got 'locals'"):
+    with pytest.raises(InputError, match="balanced_set='locals': give 'all', 'global' or 'full'"):
         BalancedAttention(balanced_set='locals')
     for numbers in (dict(source_temperature=0.), dict(iterations=-1), dict(top_k=-1)):
         with pytest.raises(InputError, match=f'{next(iter(numbers))}={next(iter(numbers.values()))}'):
