@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit
 from mmdssl.checkpoint.files import whole_file
+from mmdssl.checkpoint.fingerprint import stated
 from mmdssl.checkpoint.huggingface import FAMILIES, to_huggingface
 from mmdssl.checkpoint.pretrained import Pretrained, backbone_config, read_pretrained
 from mmdssl.errors import InputError
@@ -60,9 +61,9 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
         _write_config_json(target.with_name('config.json'), dict(beside, mmdssl=config))
     with whole_file(target) as partial:
         if target.suffix == '.safetensors':
-            save_file(state, partial, dict(format='pt', config=json.dumps(config)))
+            save_file(state, partial, stated(state, dict(format='pt', config=json.dumps(config))))
         else:
-            torch.save(state if beside else dict(state_dict=state, config=json.dumps(config)), partial)
+            torch.save(state if beside else dict(state_dict=state, **stated(state, dict(config=json.dumps(config)))), partial)
     return left_out
 
 

@@ -17,6 +17,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 
+from mmdssl.checkpoint.fingerprint import STATED, check_stated
 from mmdssl.checkpoint.kinds import CHECKPOINT, SAFETENSORS, check_kind, wanted_globals
 from mmdssl.errors import InputError
 
@@ -56,7 +57,7 @@ def _to_disk(path: Path) -> None:
 def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', allow: Sequence[type] = ()) -> dict:
     """Read a file written by ``torch.save``; only tensors, plain values and a few known classes are accepted.
 
-    The checksums that its zip archive states are compared, which PyTorch does not do.
+    The checksums that its zip archive states are compared, which PyTorch does not do, and the hash that a file of ours states.
 
     Args:
         path: File, or http(s) address of one, see :func:`mmdssl.checkpoint.download.fetch`.
@@ -74,6 +75,8 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', 
         with torch.serialization.safe_globals([(value, name) for name, value in known.items()]), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
             content = torch.load(path, map_location=map_location, weights_only=True)
+        if isinstance(content, dict) and STATED in content:
+            check_stated(path, content['state_dict'], content)
     except InputError:
         raise
     except pickle.UnpicklingError as error:
@@ -97,10 +100,14 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
     path = _local(path, SAFETENSORS)
     try:
         with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        check_stated(path, tensors, metadata)
+    except InputError:
+        raise
     except Exception as error:  # whatever a reader makes of bytes that nobody meant
         raise InputError(f'{path} is not a safetensors file ({_first_line(error)}): it may be damaged or cut short, so '
                          'copy or download it again') from error
+    return tensors, metadata
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
