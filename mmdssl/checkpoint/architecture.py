@@ -56,7 +56,7 @@ def check_shapes(path: str, state: dict[str, Tensor]) -> None:
     Raises:
         InputError: Naming one of them.
     """
-    width = state['patch_embed.proj.weight'].shape[0]
+    width = next(iter(state['patch_embed.proj.weight'].shape), None)
     for name, tensor in state.items():
         shape = tuple(tensor.shape)
         wanted = next((wanted for pattern, wanted in SHAPES if re.fullmatch(pattern, name)), None)
@@ -203,9 +203,9 @@ def check_plain(path: str, config: dict) -> None:
     """
     for place, value in _values(config, 'config'):
         if isinstance(value, dict) and 'type' in value and place != 'config':
-            raise InputError(f'{path} carries a config that names the class {_short(value["type"])} inside its network: nothing that a file '
-                             'names is built but its network, so write the config of the backbone yourself, with '
-                                 "init_cfg=dict(type='SSLPretrained', ...)")
+            raise InputError(f'{path} carries a config that names the class {_short(value["type"])} inside its network, and nothing that '
+                             'a file names is built but its network: write the config of the backbone yourself, with '
+                             "init_cfg=dict(type='SSLPretrained', ...)")
         if isinstance(value, (int, float)) and not abs(value) <= 10**6:
             raise InputError(f'{path} carries a config with {place}={_short(value)}, of which no network can be built: it is damaged, or '
                              'was written by something else')

@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', 
     except Exception as error:  # whatever a reader makes of bytes that nobody meant
         raise InputError(_damaged(path, error)) from error
     if not isinstance(content, dict):
-        raise InputError(f'{path} holds a {type(content).__name__}: give a file with a dict of tensors')
+        raise InputError(f'{path} holds a {type(content).__name__}, not a dict: give a file with a dict of tensors')
     return content
 
 
@@ -181,10 +181,11 @@ def _damaged(path: Path, error: Exception) -> str:
             'or use an older one')
 
 
-def _refusal(path: Path, error: Exception, known: Container[str]) -> str | None:
+def _refusal(path: Path, error: Exception, known: Iterable[str]) -> str | None:
     """Why a pickle was not loaded, and what to do; None for one that is damaged."""
     data = _pickle_of(path)
-    names = [name for name in wanted_globals(data) if name not in known and not HARMLESS.fullmatch(name)]
+    names = [name for name in wanted_globals(data)
+             if not HARMLESS.fullmatch(name) and not any(f'{name}.'.startswith(f'{good}.') for good in known)]
     refused = re.search(r'(getattr\(.*?\) is not allowed)', str(error))  # see _known_globals
     if names or refused:
         what = f'it wants to call {", ".join(names[:3])}' if names else refused[1]

@@ -4,11 +4,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import timm
 import torch
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
@@ -121,7 +123,8 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
         inside = 'network.' if own['type'].endswith('.TimmBackbone') else ''
         net = find_network(tensors, path, network, inside)
         given = Pretrained(path, 'mmdssl', net.prefix, net.state, own, dict.fromkeys(net.others, 'outside the backbone'))
-        _check_drawn(given)
+        check_plain(path, own)
+        check_fit(given)
         return given
     net = find_network(tensors, path, network)
     check_weights(path, net.state)
@@ -148,9 +151,22 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     return Pretrained(path, kind.name, net.prefix, state, config, ignored)
 
 
-def _check_drawn(given: Pretrained) -> None:
-    """Compare a network's weights with what its stored config builds, before any memory is taken for it."""
-    check_plain(given.path, given.config)
+def check_fit(given: Pretrained) -> None:
+    """Check that a network of its config takes all of the weights, before any memory is taken for it.
+
+    Of a ResNet, which may have any width, only names are compared.
+
+    Raises:
+        InputError: Naming what does not fit, or why there is no such network.
+    """
+    if is_resnet(given.state) and 'depth' in given.config:
+        with torch.device('meta'):
+            missing = [name for name in timm.create_model(f'resnet{given.config["depth"]}', num_classes=0).state_dict()
+                       if name not in given.state and not _optional(name)]
+        if missing:
+            raise InputError(f'{given} is no whole ResNet-{given.config["depth"]}: {len(missing)} tensors are missing ({some(missing)}): '
+                             'get the whole file')
+        return
     try:
         network = _drawn(given, 'meta')
     except InputError:
@@ -163,12 +179,9 @@ def _check_drawn(given: Pretrained) -> None:
         except Exception as error:  # whatever a constructor makes of what somebody put into a file
             raise InputError(f'{given.path} carries the config {_in_words(given.config)}, of which no network can be built '
                              f'({type(error).__name__}: {error}): it is damaged, or made with another version') from None
-    own = (network.network if isinstance(network, TimmBackbone) else network).state_dict()
-    check_weights(given.path, given.state, own)
-    report = LoadReport(given.path, given.layout, given.prefix)
-    _account(given.state, own, report)
-    if report.unexpected or any(not reason for reason in report.missing.values()):
-        raise InputError(_mismatch(given, given.state, own, report))
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*copying from a non-meta parameter')
+        load_pretrained(network, given)
 
 
 def _drawn(given: Pretrained, device: str) -> nn.Module:
@@ -243,6 +256,7 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
     if isinstance(backbone, TimmBackbone):
         backbone = backbone.network
     own, state = backbone.state_dict(), dict(given.state)
+    check_weights(given.path, {name: state[name] for name in own if name in state}, own)
     report = LoadReport(given.path, given.layout, given.prefix, ignored=dict(given.ignored))
     if is_our_vit(given.config) and is_vit(own):
         _check_shapes(given, own)

@@ -37,7 +37,7 @@ def check_weights(path: str | Path, weights: Mapping[str, Tensor], network: Mapp
 
 
 def _wrong(tensor: Tensor, counts: bool) -> str:
-    if tensor.is_quantized:
+    if getattr(tensor, 'is_quantized', False):  # PyTorch gives them up
         return 'is quantised'
     if tensor.layout != torch.strided or tensor.is_nested:
         return 'is sparse'

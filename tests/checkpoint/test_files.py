@@ -115,7 +115,7 @@ def test_files_written_without_checksums_are_read(tmp_path):
 @pytest.mark.parametrize('content', [[1], 3, None, torch.ones(2), 'text'])
 def test_a_file_of_something_else_than_a_dict_is_refused(content, tmp_path):
     torch.save(content, tmp_path / 'file.pth')
-    with pytest.raises(InputError, match=f'holds a {type(content).__name__}: give a file with a dict'):
+    with pytest.raises(InputError, match=f'holds a {type(content).__name__}, not a dict: give a file with a dict'):
         read_checkpoint(tmp_path / 'file.pth')
 
 
