@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import math
@@ -196,15 +197,19 @@ RANGES = dict(
 
 
 def check_plain(path: str, config: dict) -> None:
-    """Refuse a stored config of another network than a vision transformer that names classes, or numbers beyond all networks.
+    """Refuse a stored config of another network than a vision transformer that would run more than the classes of layers.
+
+    MMEngine imports a ``type`` that is no name of a registered layer, and loads what an ``init_cfg`` names.
 
     Raises:
-        InputError: Saying which.
+        InputError: It names such a thing, or has numbers beyond all networks.
     """
     for place, value in _values(config, 'config'):
-        if isinstance(value, dict) and 'type' in value and place != 'config':
-            raise InputError(f'{path} carries a config that names the class {_short(value["type"])} inside its network, and nothing that '
-                             'a file names is built but its network: write the config of the backbone yourself, with '
+        inside = value if isinstance(value, dict) and place != 'config' else {}
+        named = inside.get('init_cfg', inside.get('type', 'Layer'))
+        if not (isinstance(named, str) and named.isidentifier() and importlib.util.find_spec(named) is None):
+            raise InputError(f'{path} carries a config that names {_short(named)} inside its network, and nothing but layers is built '
+                             'of what a file names: write the config of the backbone yourself, with '
                              "init_cfg=dict(type='SSLPretrained', ...)")
         if isinstance(value, (int, float)) and not abs(value) <= 10**6:
             raise InputError(f'{path} carries a config with {place}={_short(value)}, of which no network can be built: it is damaged, or '

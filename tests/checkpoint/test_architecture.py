@@ -5,8 +5,10 @@ import json
 
 import pytest
 import torch
-from plain import DEPTH, DIM, vit_weights
+from mmengine.model import BaseModule
+from plain import DEPTH, DIM, resnet_weights, vit_weights
 from safetensors.torch import save_file
+from torch import nn
 
 from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained, save_backbone
 from mmdssl.errors import InputError
@@ -69,7 +71,8 @@ RESNET = dict(type='TimmBackbone', name='resnet10t', model_args=dict(channels=[8
     (dict(model_args=dict(layers=[10**6, 1, 1, 1])), 'far more than its .* tensors'),
     (dict(model_args=dict(channels=[float('inf')] * 4)), 'inf, of which no network'),
     (dict(model_args=3), 'of which no network can be built'),
-    (dict(model_args=dict(norm_layer=dict(type='os.system'))), "names the class 'os.system'"),
+    (dict(model_args=dict(norm_layer=dict(type='os.system'))), "names 'os.system' inside its network"),
+    (dict(model_args=dict(norm_layer=dict(init_cfg=dict(type='Pretrained')))), "names {'type': 'Pretrained'} inside its network"),
     (dict(model_args=dict(checkpoint_path='x.pth')), 'cannot have checkpoint_path'),
 ])
 def test_a_config_of_timm_is_drawn_before_memory_is_taken(change, words, tmp_path):
@@ -98,6 +101,39 @@ def test_tensors_of_impossible_shapes_are_named(name, change, tmp_path):
     torch.save({**weights, name: change(weights[name])}, tmp_path / 'model.pth')
     with pytest.raises(InputError, match=rf'no vision transformer that can be used: {name} is of shape'):
         read_pretrained(tmp_path / 'model.pth')
+
+
+@pytest.mark.parametrize('lacking', ['blocks.1.mlp.fc2.bias', 'blocks.0.attn.qkv.weight', 'norm.bias'])
+def test_what_is_not_complete_is_not_converted(lacking, tmp_path):
+    torch.save({name: tensor for name, tensor in vit_weights().items() if name != lacking}, tmp_path / 'vit.pth')
+    for form in ('mmdssl', 'timm', 'huggingface'):
+        with pytest.raises(InputError, match=rf'does not fit: 1 tensors are missing \({lacking}\)'):
+            convert_checkpoint(tmp_path / 'vit.pth', tmp_path / 'model.safetensors', form)
+    torch.save({name: tensor for name, tensor in resnet_weights().items() if name != 'layer3.2.bn1.bias'}, tmp_path / 'resnet.pth')
+    with pytest.raises(InputError, match=r'no whole ResNet-50: 1 tensors are missing \(layer3\.2\.bn1\.bias\)'):
+        convert_checkpoint(tmp_path / 'resnet.pth', tmp_path / 'model.safetensors', 'timm')
+    assert not (tmp_path / 'model.safetensors').exists()
+
+
+class Normed(BaseModule):
+
+    def __init__(self, norm_cfg: dict):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(norm_cfg['channels'])
+
+
+def test_a_layer_that_mmengine_knows_may_be_named_inside_a_network(tmp_path):
+    MODELS.register_module(module=Normed, force=True)
+    try:
+        config = dict(type='Normed', norm_cfg=dict(type='BN', channels=3))
+        save_backbone(MODELS.build(config), tmp_path / 'b.safetensors', config)
+        assert load_backbone(tmp_path / 'b.safetensors').norm.num_features == 3
+        config['norm_cfg']['type'] = 'subprocess.Popen'
+        save_backbone(MODELS.build(config), tmp_path / 'b.safetensors', config)
+        with pytest.raises(InputError, match=r"names 'subprocess\.Popen' inside its network"):
+            load_backbone(tmp_path / 'b.safetensors')
+    finally:
+        MODELS.module_dict.pop('Normed')
 
 
 def test_missing_blocks_are_counted_before_any_is_built(tmp_path):

@@ -118,8 +118,10 @@ def damaged(train, tmp_path):
 @pytest.mark.parametrize('change, words', [
     (weights_alone, r'no checkpoint of a run, for it has no meta, message_hub and optimizer.*load_from'),
     (without_meta, r"cannot be continued from, for meta\['epoch'\] and meta\['iter'\] are missing"),
-    (without_history, r"cannot be continued from, for message_hub\['log_scalars'\]"), (no_numbers, r'student\.0\.weight has 1 of 64 values'),
-    (whole_numbers, r'student\.0\.weight is of the type int64'), (bad_momentum, r'optimizer\.state\.0\.exp_avg is not finite'),
+    (without_history, r"cannot be continued from, for message_hub\['log_scalars'\]"),
+    (no_numbers, r'student\.0\.weight has 1 of 64 values'),
+    (whole_numbers, r'student\.0\.weight is of the type int64'),
+    (bad_momentum, r'optimizer\.state\.0\.exp_avg is not finite'),
     (lambda content: [content], 'holds a list'), (lambda content: dict(content, state_dict=3), 'holds no weights of a model'),
     (lambda content: dict(content, optimizer=dict(content['optimizer'], param_groups=[])), 'with this config .ValueError')])
 def test_resume_refuses_what_is_no_sound_checkpoint_of_a_run(change, words, damaged, train):
