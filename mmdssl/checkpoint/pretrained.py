@@ -104,13 +104,15 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     """Read the backbone of a checkpoint.
 
     Args:
-        path: A ``.pth`` or ``.safetensors`` file, or an http(s) address of one.
+        path: A ``.pth`` or ``.safetensors`` file, or an http(s) address of one, which may end in ``#sha256=...``, see
+            :func:`mmdssl.checkpoint.download.fetch`.
         network: ``'teacher'`` or ``'student'`` where the file has both; None for the one that the method's authors
             evaluate, which is the teacher of DINO and its heirs, and the trained encoder of MoCo and BYOL.
         layout: Force one of :data:`mmdssl.checkpoint.layouts.LAYOUTS` instead of recognising it.
 
     Raises:
-        InputError: The file cannot be read safely, or holds no network that is known.
+        InputError: The file cannot be read safely, is damaged, holds no network that is known, or its weights are no numbers or not
+            those of the config that it carries.
     """
     path = str(path)
     in_safetensors = urlsplit(path).path.endswith('.safetensors') if is_address(path) else path.endswith('.safetensors')

@@ -466,7 +466,8 @@ def cases(bench: Bench, more: list[Path]) -> Iterator[Case]:
             yield from make(f'content-{name}', path, of_bytes(lambda _, content=content: content),
                             loaders=(list(known[path])[i % len(known[path])], ))
     for path, other in ((bench.run, bench.replay), (bench.replay, bench.run), (bench.backbone, bench.run)):
-        yield from make('content-of-another', path, of_bytes(lambda _, other=other: other.read_bytes()), EITHER if path == bench.run else REFUSED)
+        yield from make('content-of-another', path, of_bytes(lambda _, other=other: other.read_bytes()),
+                        EITHER if path == bench.run else REFUSED)
     for path in (bench.run, bench.weights, bench.replay):
         for i, (name, infect) in enumerate(hostile_files(bench)):
             yield from make(f'hostile-{name}', path, of_content(infect), loaders=(list(known[path])[i % len(known[path])], ))
