@@ -115,7 +115,7 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
         return None
-    named = Path(note.read_text().strip())
+    named = Path(note.read_text(errors='replace').strip())
     return next((path for path in (named, note.parent / named.name) if path.is_file()), None)
 
 

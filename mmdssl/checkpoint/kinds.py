@@ -14,6 +14,8 @@ from mmdssl.errors import InputError
 
 CHECKPOINT, SAFETENSORS = 'PyTorch checkpoint', 'safetensors file'
 
+LARGEST_JSON = 16 << 20  # bytes that are parsed to tell it from other text
+
 UNPACK = 'unpack it and give the file inside'
 ELSEWHERE = 'give the path of the checkpoint itself'
 AGAIN = 'copy or download it again'
@@ -110,7 +112,7 @@ def _kind_of_text(path: Path, head: bytes) -> tuple[str, str] | None:
         text = head[:error.start].decode('utf-8-sig')
     if not all(character.isprintable() or character in '\t\r\n' for character in text):
         return None
-    if lower.startswith((b'{', b'[')):
+    if lower.startswith((b'{', b'[')) and path.stat().st_size < LARGEST_JSON:
         try:
             json.loads(path.read_text('utf-8-sig'))
             return f'a JSON file ({_first_line(text)})', ELSEWHERE

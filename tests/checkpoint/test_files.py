@@ -143,5 +143,8 @@ def test_latest_checkpoint_follows_a_moved_folder(tmp_path):
     assert latest_checkpoint(tmp_path) is None
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
     assert latest_checkpoint(tmp_path) is None
+    (tmp_path / 'last_checkpoint').write_bytes(b'\xff\0')
+    assert latest_checkpoint(tmp_path) is None, 'a damaged note names nothing'
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
     (tmp_path / 'epoch_2.pth').touch()
     assert latest_checkpoint(tmp_path) == tmp_path / 'epoch_2.pth'
