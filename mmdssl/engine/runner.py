@@ -165,8 +165,9 @@ class Runner(base.Runner):
         try:
             _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict=True, revise_keys=revise_keys)
         except RuntimeError as error:
+            what = ' '.join(str(error).split())  # PyTorch lists all tensors, in many lines
             raise InputError(f'{filename} does not fit the model of this config: use the config it was made with, or, for its backbone '
-                             f'alone, --pretrained ({error})') from None
+                             f'alone, --pretrained ({what if len(what) <= 400 else what[:400] + "..."})') from None
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint
