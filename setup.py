@@ -24,6 +24,7 @@ setup(
         'onedl-mmcv>=2.3.6',
         'onedl-mmdetection>=3.5.1',
         'onedl-mmsegmentation>=1.4.2',
+        'filelock',
         'numpy',
         'pillow',
         'pycocotools',

@@ -2,15 +2,19 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
-from mmdssl.models.backbones.vision_transformer import VisionTransformer
+from mmdssl.errors import InputError
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES, POSITIONS, VisionTransformer
+from mmdssl.models.layers.attention import QUERY_KEYS
 from mmdssl.registry import MODELS
 
 DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(VisionTransformer).parameters.items()}
@@ -19,6 +23,18 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
                 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
 OF_TIMM = ('name', 'model_args', 'stem_stride')
+
+BLOCK = re.compile(r'blocks\.(\d{1,6})\.')
+
+# Of tensors of which facts are read: their sides, None for any.
+SHAPES = (
+    (r'patch_embed\.proj\.weight', ('width', None, None, None)),
+    (r'cls_token|mask_token', (1, 1, 'width')),
+    (r'reg_token|pos_embed', (1, None, 'width')),
+    (r'blocks\.\d+\.mlp\.fc1\.weight', (None, 'width')),
+    (r'.*relative_position_bias_table', (None, None)),
+)
+LARGEST_IMAGE = 8192  # pixels per side
 
 RESNETS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 
@@ -35,13 +51,36 @@ def is_resnet(state: dict[str, Tensor]) -> bool:
     return any(re.match(r'layer[1-4]\.0\.conv1\.weight', name) for name in state)
 
 
+def check_shapes(path: str, state: dict[str, Tensor]) -> None:
+    """Refuse tensors from whose shapes no vision transformer can be told.
+
+    Raises:
+        InputError: Naming one of them.
+    """
+    width = next(iter(state['patch_embed.proj.weight'].shape), None)
+    for name, tensor in state.items():
+        shape = tuple(tensor.shape)
+        wanted = next((wanted for pattern, wanted in SHAPES if re.fullmatch(pattern, name)), None)
+        fits = wanted is None or len(shape) == len(wanted) and all(
+            side == (width if want == 'width' else want) for side, want in zip(shape, wanted) if want)
+        if 0 in shape or not fits:
+            words = f', not {"x".join(str(want or "any") for want in wanted)}' if wanted else ''
+            raise InputError(f'{path} holds no vision transformer that can be used: {name} is of shape {"x".join(map(str, shape)) or "()"}'
+                             f'{words}: it is damaged, or of another kind of network')
+    blocks = {int(found[1]) for name in state if (found := BLOCK.match(name))}
+    if blocks != set(range(len(blocks))):
+        missing = next(i for i in range(max(blocks)) if i not in blocks)
+        raise InputError(f'{path} has {len(blocks)} blocks up to number {max(blocks)}, and number {missing} is missing: the file is not '
+                         'complete')
+
+
 def describe(state: dict[str, Tensor]) -> dict[str, Any]:
     """What shapes tell of a vision transformer, in the words of :class:`VisionTransformer`."""
     width, channels, patch_size = state['patch_embed.proj.weight'].shape[:3]
     hidden = state['blocks.0.mlp.fc1.weight'].shape[0] if 'blocks.0.mlp.fc1.weight' in state else 4 * width
     return dict(
         embed_dim=width,
-        depth=1 + max((int(name.split('.')[1]) for name in state if name.startswith('blocks.')), default=-1),
+        depth=1 + max((int(found[1]) for name in state if (found := BLOCK.match(name))), default=-1),
         patch_size=patch_size,
         channels=channels,
         mlp_ratio=hidden / width,
@@ -58,7 +97,7 @@ def side_of_frame(state: dict[str, Tensor]) -> int | None:
     if table is not None:
         return math.isqrt(table.shape[1])
     table = state.get('blocks.0.attn.relative_position_bias_table')
-    return None if table is None else (math.isqrt(len(table) - 3) + 1) // 2
+    return None if table is None else (math.isqrt(max(len(table) - 3, 0)) + 1) // 2
 
 
 def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: str) -> dict:
@@ -90,6 +129,100 @@ def resnet_config(state: dict[str, Tensor], stored: dict) -> dict:
     return dict(type='mmdet.ResNet', depth=depth, **({'style': 'caffe'} if stored.get('style') == 'caffe' else {}))
 
 
+def check_config(path: str, config: dict, state: dict[str, Tensor]) -> None:
+    """Compare the stored config of a vision transformer of ours with the tensors beside it.
+
+    Raises:
+        InputError: A value is out of range, or is not what the tensors show.
+    """
+    facts, given = describe(state), {**DEFAULTS, **config}
+    arch = given['arch']
+    sizes = ARCHITECTURES.get(arch) if isinstance(arch, str) else arch
+    if not isinstance(sizes, dict) or set(sizes) != set(ARCHITECTURES['tiny']) or not all(map(_is_size, sizes.values())):
+        raise InputError(f'{path} carries a config with arch={_short(arch)}: that is one of {", ".join(ARCHITECTURES)}, or a dict of '
+                         'embed_dim, depth and num_heads, which are at least 1')
+    given.update(sizes)
+    wrong = next((name for name, is_right in RANGES.items() if not is_right(given[name])), None)
+    if wrong or given['embed_dim'] % given['num_heads']:
+        wrong = wrong or 'num_heads'
+        raise InputError(f'{path} carries a config with {wrong}={_short(given[wrong])}, of which no network can be built: it is damaged, '
+                         'or was written by something else')
+    width, side = facts['embed_dim'], side_of_frame(state)
+    told = {**given, 'mlp_ratio': int(width * given['mlp_ratio']), 'layer_scale': given['layer_scale'] is not None,
+            'position': given['position'] == 'learnable', 'img_size': given['img_size'] // given['patch_size']}
+    shown = {**facts, 'mlp_ratio': round(width * facts['mlp_ratio'])}
+    if facts['relative_position']:
+        shown['num_heads'] = state['blocks.0.attn.relative_position_bias_table'].shape[1]
+    if told['position']:
+        shown['position'] = 'pos_embed' in state
+    if side and (told['position'] or facts['relative_position']):
+        shown['img_size'] = side
+    different = [name for name, value in shown.items() if name in told and told[name] != value]
+    if different:
+        raise InputError(f'{path} does not fit the config that it carries: {different[0]} is {_short(given[different[0]])} there, and its '
+                         'tensors show something else: one of them was changed, so copy or convert the file again')
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f'{text[:80]}...'
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_size(value: Any, most: int = 10**6) -> bool:
+    return isinstance(value, int) and _is_number(value, 1, most)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+# Of what a stored config may say of a vision transformer.
+RANGES = dict(
+    patch_size=_is_size,
+    img_size=lambda value: _is_size(value, LARGEST_IMAGE),
+    position=lambda value: value in POSITIONS,
+    position_rule=lambda value: value in ('size', 'dino', 'antialias'),
+    relative_position=_is_flag,
+    class_token=_is_flag,
+    num_registers=lambda value: value == 0 or _is_size(value),
+    mask_token=_is_flag,
+    query_keys=lambda value: value in QUERY_KEYS,
+    mlp_ratio=lambda value: _is_number(value, 1e-3, 1e3),
+    layer_scale=lambda value: value is None or _is_number(value, -1e3, 1e3),
+    final_norm=_is_flag)
+
+
+def check_plain(path: str, config: dict) -> None:
+    """Refuse a stored config of another network than a vision transformer that would run more than the classes of layers.
+
+    MMEngine imports a ``type`` that is no name of a registered layer, and loads what an ``init_cfg`` names.
+
+    Raises:
+        InputError: It names such a thing, or has numbers beyond all networks.
+    """
+    for place, value in _values(config, 'config'):
+        inside = value if isinstance(value, dict) and place != 'config' else {}
+        named = inside.get('init_cfg', inside.get('type', 'Layer'))
+        if not (isinstance(named, str) and named.isidentifier() and importlib.util.find_spec(named) is None):
+            raise InputError(f'{path} carries a config that names {_short(named)} inside its network, and nothing but layers is built '
+                             'of what a file names: write the config of the backbone yourself, with '
+                             "init_cfg=dict(type='SSLPretrained', ...)")
+        if isinstance(value, (int, float)) and not abs(value) <= 10**6:
+            raise InputError(f'{path} carries a config with {place}={_short(value)}, of which no network can be built: it is damaged, or '
+                             'was written by something else')
+
+
+def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    yield place, value
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    for key, item in items:
+        yield from _values(item, f'{place}.{key}')
+
+
 def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict:
     """The config of the backbone that a checkpoint carries; empty where there is none.
 
@@ -108,7 +241,7 @@ def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict
     else:
         try:
             config = json.loads(metadata.get('config', content.get('config')))
-        except (TypeError, json.JSONDecodeError):
+        except (TypeError, ValueError, RecursionError):
             config = beside.get('mmdssl')
     return config if isinstance(config, dict) and isinstance(config.get('type'), str) else {}
 
@@ -129,7 +262,7 @@ def _literal_assignment(text: str, name: str) -> Any:
         for statement in ast.parse(text).body:
             if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == name:
                 return _literal(statement.value)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     return None
 

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmdssl.checkpoint.files import whole_file
+from mmdssl.checkpoint.fingerprint import stated
 from mmdssl.checkpoint.pretrained import backbone_config, load_pretrained, read_pretrained
 from mmdssl.registry import MODELS
 
@@ -20,12 +21,12 @@ def save_backbone(backbone: nn.Module, path: str | Path, config: dict, **facts: 
         backbone: The network; its parameter names become the file's.
         path: Where to; the folder must exist.
         config: The config it was built from, stored as json under the metadata key ``config``.
-        facts: More metadata: the method, the epoch, the version, ...
+        facts: More metadata: the method, the epoch, the version, ... A hash of everything is added.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
     metadata = dict(config=json.dumps(config), **{key: str(value) for key, value in facts.items()})
     with whole_file(path) as partial:
-        save_file(tensors, partial, metadata)
+        save_file(tensors, partial, stated(tensors, metadata))
 
 
 def load_backbone(path: str | Path, device: torch.device | str = 'cpu', network: str | None = None,

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit
+from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit, is_resnet
 from mmdssl.checkpoint.files import whole_file
+from mmdssl.checkpoint.fingerprint import stated
 from mmdssl.checkpoint.huggingface import FAMILIES, to_huggingface
-from mmdssl.checkpoint.pretrained import Pretrained, backbone_config, read_pretrained
+from mmdssl.checkpoint.pretrained import Pretrained, backbone_config, check_fit, read_pretrained
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.models.layers.position import integer_grid, sincos2d
@@ -49,6 +50,8 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
         raise InputError(f'the folder {target.parent} does not exist: make it first')
     given = read_pretrained(source, network, layout)
     config, state, left_out, beside = backbone_config(given), given.state, [], None
+    if is_our_vit(config) or is_resnet(state):
+        check_fit(given)
     if is_our_vit(config) and form == 'timm':
         state = _timm_state(given)
         left_out = [name for name in ('mask_token', ) if name in given.state]
@@ -60,9 +63,9 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
         _write_config_json(target.with_name('config.json'), dict(beside, mmdssl=config))
     with whole_file(target) as partial:
         if target.suffix == '.safetensors':
-            save_file(state, partial, dict(format='pt', config=json.dumps(config)))
+            save_file(state, partial, stated(state, dict(format='pt', config=json.dumps(config))))
         else:
-            torch.save(state if beside else dict(state_dict=state, config=json.dumps(config)), partial)
+            torch.save(state if beside else dict(state_dict=state, **stated(state, dict(config=json.dumps(config)))), partial)
     return left_out
 
 

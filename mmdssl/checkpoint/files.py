@@ -5,7 +5,9 @@ import argparse
 import os
 import pickle
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
+from mmdssl.checkpoint.fingerprint import STATED, check_stated
+from mmdssl.checkpoint.kinds import CHECKPOINT, SAFETENSORS, check_kind, wanted_globals
 from mmdssl.errors import InputError
+
+# Of what a pickle imports, that which makes tensors.
+HARMLESS = re.compile(r'torch\._utils\._rebuild_\w+|torch\.\w*(Storage|Tensor)|torch\.(u?int|b?float|bool|complex|q)\w*|'
+                      r'torch\.(Size|device|storage\.\w+|nn\.parameter\.\w+)|torch\._tensor\._rebuild_\w+|'
+                      r'collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(bytearray|set|int|float|complex)')
+LARGEST_PICKLE = 64 << 20  # bytes, of which only a message depends
 
 
 @contextmanager
@@ -44,48 +54,60 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', allow: Sequence[type] = ()) -> Any:
+def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', allow: Sequence[type] = ()) -> dict:
     """Read a file written by ``torch.save``; only tensors, plain values and a few known classes are accepted.
 
+    The checksums that its zip archive states are compared, which PyTorch does not do, and the hash that a file of ours states.
+
     Args:
-        path: File, or http(s) address of one, which is downloaded once.
+        path: File, or http(s) address of one, see :func:`mmdssl.checkpoint.download.fetch`.
         map_location: Device of the tensors.
         allow: More classes to accept.
 
     Raises:
-        InputError: The file is missing, damaged, or holds objects that could run code.
+        InputError: The file is missing, damaged, something else, no dict, or holds objects that could run code.
     """
-    path = _local(path)
+    path = _local(path, CHECKPOINT)
     try:
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
         known = {**_known_globals(), **_by_name(allow)}
-        with torch.serialization.safe_globals([(value, name) for name, value in known.items()]):
-            return torch.load(path, map_location=map_location, weights_only=True)
+        with torch.serialization.safe_globals([(value, name) for name, value in known.items()]), warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Detected pickle protocol')
+            content = torch.load(path, map_location=map_location, weights_only=True)
+        if isinstance(content, dict) and STATED in content:
+            check_stated(path, content['state_dict'], content)
+    except InputError:
+        raise
     except pickle.UnpicklingError as error:
-        raise InputError(
-            f'{path} was not loaded because it holds more than tensors and plain values ({_refused(error)}), which can '
-            'run code: if you trust its source, keep the weights alone with `python -c "import torch; c = torch.load('
-            f"'{path}', weights_only=False); torch.save(c.get('state_dict', c), 'weights.pth')\"`") from None
-    except (EOFError, RuntimeError, OSError) as error:
-        raise InputError(f'{path} could not be read as a PyTorch checkpoint ({_first_line(error)}): it may be damaged '
-                         'or cut short, so copy or download it again, or use an older one') from error
+        raise InputError(_refusal(path, error, known) or _damaged(path, error)) from None
+    except Exception as error:  # whatever a reader makes of bytes that nobody meant
+        raise InputError(_damaged(path, error)) from error
+    if not isinstance(content, dict):
+        raise InputError(f'{path} holds a {type(content).__name__}, not a dict: give a file with a dict of tensors')
+    return content
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file.
 
     Args:
-        path: File, or http(s) address of one, which is downloaded once.
+        path: File, or http(s) address of one, see :func:`mmdssl.checkpoint.download.fetch`.
 
     Raises:
-        InputError: The file is missing or damaged.
+        InputError: The file is missing, damaged or something else.
     """
-    path = _local(path)
+    path = _local(path, SAFETENSORS)
     try:
         with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        check_stated(path, tensors, metadata)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a reader makes of bytes that nobody meant
         raise InputError(f'{path} is not a safetensors file ({_first_line(error)}): it may be damaged or cut short, so '
                          'copy or download it again') from error
+    return tensors, metadata
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
@@ -93,21 +115,39 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     note = Path(work_dir, 'last_checkpoint')
     if not note.is_file():
         return None
-    named = Path(note.read_text().strip())
+    named = Path(note.read_text(errors='replace').strip())
     return next((path for path in (named, note.parent / named.name) if path.is_file()), None)
 
 
-def _local(path: str | Path) -> Path:
-    if str(path).startswith(('http://', 'https://')):
-        target = Path(torch.hub.get_dir(), 'checkpoints', Path(str(path)).name)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(str(path), str(target))
-        return target
-    if not Path(path).is_file():
+def _local(path: str | Path, wanted: str) -> Path:
+    from mmdssl.checkpoint.download import fetch, is_address  # which writes whole files
+    file = fetch(str(path)) if is_address(path) else Path(path)
+    if not file.is_file():
+        if file.is_dir():
+            raise InputError(f'checkpoint {path} is a folder: give the path of a .pth or .safetensors file in it')
         raise InputError(f'checkpoint {path} does not exist: give the path of a .pth or .safetensors file or an '
                          'http(s) address')
-    return Path(path)
+    try:
+        check_kind(file, wanted)
+    except OSError as error:
+        raise InputError(f'checkpoint {path} cannot be read ({error.strerror}): check its permissions and its disk') from None
+    return file
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the checksums of a zip archive."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > 100 * path.stat().st_size:
+            raise InputError(f'{path} would unpack to {unpacked:,} bytes, more than 100 times its size, which no checkpoint does: '
+                             'get it from another source')
+        for entry in entries:
+            if entry.CRC == 0:  # written without one (torch.serialization.set_crc32_options)
+                continue
+            with archive.open(entry) as file:
+                while file.read(1 << 20):
+                    pass
 
 
 def _known_globals() -> dict[str, Any]:
@@ -134,10 +174,37 @@ def _history_method(owner: type, name: str):
     return getattr(HistoryBuffer, name)
 
 
-def _refused(error: Exception) -> str:
-    """What PyTorch says of the object that it refused, without its advice to load it all the same."""
-    found = re.search(r'WeightsUnpickler error:\s*(.+?)(?:\. |\n|$)', str(error))
-    return found[1] if found else _first_line(error)
+def _damaged(path: Path, error: Exception) -> str:
+    said = re.sub(r'^.*WeightsUnpickler error:\s*', '', str(error), flags=re.DOTALL)  # the rest advises to load it all the same
+    line = (said.strip().splitlines() or [type(error).__name__])[0]
+    return (f'{path} could not be read as a PyTorch checkpoint ({line}): it may be damaged or cut short, so copy or download it again, '
+            'or use an older one')
+
+
+def _refusal(path: Path, error: Exception, known: Iterable[str]) -> str | None:
+    """Why a pickle was not loaded, and what to do; None for one that is damaged."""
+    data = _pickle_of(path)
+    names = [name for name in wanted_globals(data)
+             if not HARMLESS.fullmatch(name) and not any(f'{name}.'.startswith(f'{good}.') for good in known)]
+    refused = re.search(r'(getattr\(.*?\) is not allowed)', str(error))  # see _known_globals
+    if names or refused:
+        what = f'it wants to call {", ".join(names[:3])}' if names else refused[1]
+        return (f'{path} was not loaded because it holds more than tensors and plain values, which can run code ({what}): ask its '
+                'source for a safetensors file or one of tensors alone')
+    if data[:1] == b'\x80' and data[1:2] in (b'\3', b'\4', b'\5'):
+        return (f'{path} was not loaded because it is pickled in a way that PyTorch does not read safely (protocol {data[1]}): ask its '
+                "source for a safetensors file, or for one saved with torch.save's defaults")
+    return None
+
+
+def _pickle_of(path: Path) -> bytes:
+    """The pickle of a checkpoint, or what is read of a file of another kind."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(next(name for name in archive.namelist() if name.rpartition('/')[2] == 'data.pkl'))
+    except (zipfile.BadZipFile, StopIteration):
+        with open(path, 'rb') as file:
+            return file.read(LARGEST_PICKLE)
 
 
 def _first_line(error: Exception) -> str:

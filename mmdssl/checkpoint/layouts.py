@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mmdssl.checkpoint.architecture import check_shapes
 from mmdssl.checkpoint.huggingface import from_huggingface
 from mmdssl.errors import InputError
 from mmdssl.models.layers.position import integer_grid, sincos2d
 
 # A tensor that only a vision transformer (of timm's names, or Hugging Face's) or a ResNet has; in front is the prefix.
 ANCHORS = ('patch_embed.proj.weight', 'embeddings.patch_embeddings.projection.weight', 'layer1.0.conv1.weight')
+DEEPEST = 8  # dicts inside dicts; what contains itself has no end
 WRAPPERS = re.compile(r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 
 # Words of a prefix. Students are trained by gradients and the others follow them; teachers are what is evaluated.
@@ -78,7 +80,7 @@ class Network:
     def table_is_sincos(self, x_first: bool) -> bool:
         """Whether the stored table of positions is the fixed one: of MAE (x first) or of MoCo v3 (y first)."""
         table = self.state.get('pos_embed')
-        return table is not None and is_sincos(table[:, table.shape[1] - math.isqrt(table.shape[1])**2:], x_first)
+        return table is not None and table.dim() == 3 and is_sincos(table[:, table.shape[1] - math.isqrt(table.shape[1])**2:], x_first)
 
 
 def is_sincos(table: Tensor, x_first: bool = True) -> bool:
@@ -138,14 +140,14 @@ LAYOUTS = (
 )
 
 
-def flatten(content: dict, prefix: str = '') -> dict[str, Tensor]:
+def flatten(content: dict, prefix: str = '', depth: int = 0) -> dict[str, Tensor]:
     """All tensors of nested dicts of names, by their joined names."""
     tensors = {}
     for key, value in content.items():
         if isinstance(value, Tensor):
             tensors[WRAPPERS.sub('', f'{prefix}{key}')] = value
-        elif isinstance(value, dict) and all(isinstance(name, str) for name in value):
-            tensors.update(flatten(value, f'{prefix}{key}.'))
+        elif isinstance(value, dict) and depth < DEEPEST and all(isinstance(name, str) for name in value):
+            tensors.update(flatten(value, f'{prefix}{key}.', depth + 1))
     return tensors
 
 
@@ -247,11 +249,12 @@ def translate(net: Network, layout: Layout) -> tuple[dict[str, Tensor], dict[str
         else:
             state[ours] = tensor
     if 'patch_embed.proj.weight' in state:
+        if 'mask_token' in state:
+            state['mask_token'] = state['mask_token'].reshape(1, 1, -1)
+        check_shapes(net.path, state)
         _stack_qkv(state)
         _share_relative_positions(state)
         _fold_positions(state, net.path)
-        if 'mask_token' in state:
-            state['mask_token'] = state['mask_token'].reshape(1, 1, -1)
     return state, ignored
 
 
@@ -263,7 +266,7 @@ def _stack_qkv(state: dict[str, Tensor]) -> None:
         q, k, v = (state.get(f'{block}.{part}.{kind}') for part in 'qkv')
         if k is None and kind == 'bias' and not any_key_bias:
             k = torch.zeros_like(q)
-        if k is not None and v is not None:
+        if k is not None and v is not None and q.shape[1:] == k.shape[1:] == v.shape[1:]:
             state[f'{block}.qkv.{kind}'] = torch.cat([q, k, v])
             for part in 'qkv':
                 state.pop(f'{block}.{part}.{kind}', None)

@@ -1,23 +1,30 @@
 """Read a backbone from any published checkpoint, and load it so that every tensor is accounted for."""
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
+import timm
 import torch
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mmdssl.arguments import checked
 from mmdssl.checkpoint.architecture import (
     DEFAULTS,
+    check_config,
+    check_plain,
     describe,
     is_our_vit,
     is_resnet,
@@ -28,12 +35,15 @@ from mmdssl.checkpoint.architecture import (
     stored_config,
     vit_config,
 )
+from mmdssl.checkpoint.download import is_address
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
+from mmdssl.checkpoint.weights import check_weights
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.models.layers.position import resize_table
+from mmdssl.registry import MODELS
 
 # Facts that no shape shows.
 HIDDEN = ('num_heads', 'position_rule', 'img_size', 'style')
@@ -96,19 +106,19 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     """Read the backbone of a checkpoint.
 
     Args:
-        path: A ``.pth`` or ``.safetensors`` file, or an http(s) address of one.
+        path: A ``.pth`` or ``.safetensors`` file, or an http(s) address of one, which may end in ``#sha256=...``, see
+            :func:`mmdssl.checkpoint.download.fetch`.
         network: ``'teacher'`` or ``'student'`` where the file has both; None for the one that the method's authors
             evaluate, which is the teacher of DINO and its heirs, and the trained encoder of MoCo and BYOL.
         layout: Force one of :data:`mmdssl.checkpoint.layouts.LAYOUTS` instead of recognising it.
 
     Raises:
-        InputError: The file cannot be read safely, or holds no network that is known.
+        InputError: The file cannot be read safely, is damaged, holds no network that is known, or its weights are no numbers or not
+            those of the config that it carries.
     """
     path = str(path)
-    in_safetensors = path.endswith('.safetensors')
+    in_safetensors = urlsplit(path).path.endswith('.safetensors') if is_address(path) else path.endswith('.safetensors')
     content, metadata = read_safetensors(path) if in_safetensors else (read_checkpoint(path), {})
-    if not isinstance(content, dict):
-        raise InputError(f'{path} holds a {type(content).__name__}: give a file with a dict of tensors')
     tensors = flatten(content)
     beside = _config_json(path) if any('embeddings.patch_embeddings.' in name for name in tensors) else {}
     stored = stored_config(content, metadata, beside)
@@ -116,14 +126,19 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     if own and not is_our_vit(own):
         inside = 'network.' if own['type'].endswith('.TimmBackbone') else ''
         net = find_network(tensors, path, network, inside)
-        return Pretrained(path, 'mmdssl', net.prefix, net.state, own, dict.fromkeys(net.others, 'outside the backbone'))
+        given = Pretrained(path, 'mmdssl', net.prefix, net.state, own, dict.fromkeys(net.others, 'outside the backbone'))
+        check_plain(path, own)
+        check_fit(given)
+        return given
     net = find_network(tensors, path, network)
+    check_weights(path, net.state)
     net.ours, net.safetensors = own is not None, in_safetensors
     kind = recognise(net, layout)
     state, ignored = translate(net, kind)
     if not is_vit(state):
         config = resnet_config(state, stored)
     elif own:
+        check_config(path, own, state)
         config = own
     else:
         width = describe(state)['embed_dim']
@@ -131,10 +146,62 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
             beside = {}
         if beside.get('hidden_act', 'gelu') != 'gelu':
             raise InputError(f'{path} is not supported: the MLPs of its network use {beside["hidden_act"]}, ours GELU')
+        heads = beside.get('num_attention_heads', kind.num_heads(width))
+        if heads is not None and (not isinstance(heads, int) or heads < 1 or width % heads):
+            raise InputError(f'config.json beside {path} has num_attention_heads={heads!r}, into which a width of {width} cannot be cut: '
+                             'correct it, or remove it from there')
         registers = 'reg_token' in state and kind.name in ('dinov2', 'huggingface')  # DINOv2 changed its rule with them
-        config = vit_config(state, beside.get('num_attention_heads', kind.num_heads(width)),
-                            'antialias' if registers else kind.position_rule)
+        config = vit_config(state, heads, 'antialias' if registers else kind.position_rule)
     return Pretrained(path, kind.name, net.prefix, state, config, ignored)
+
+
+def check_fit(given: Pretrained) -> None:
+    """Check that a network of its config takes all of the weights, before any memory is taken for it.
+
+    Of a ResNet, which may have any width, only names are compared.
+
+    Raises:
+        InputError: Naming what does not fit, or why there is no such network.
+    """
+    if is_resnet(given.state) and 'depth' in given.config:
+        with torch.device('meta'):
+            missing = [name for name in timm.create_model(f'resnet{given.config["depth"]}', num_classes=0).state_dict()
+                       if name not in given.state and not _optional(name)]
+        if missing:
+            raise InputError(f'{given} is no whole ResNet-{given.config["depth"]}: {len(missing)} tensors are missing ({some(missing)}): '
+                             'get the whole file')
+        return
+    try:
+        network = _drawn(given, 'meta')
+    except InputError:
+        raise
+    except Exception:  # not every class can do without values
+        try:
+            network = _drawn(given, 'cpu')
+        except InputError:
+            raise
+        except Exception as error:  # whatever a constructor makes of what somebody put into a file
+            raise InputError(f'{given.path} carries the config {_in_words(given.config)}, of which no network can be built '
+                             f'({type(error).__name__}: {error}): it is damaged, or made with another version') from None
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*copying from a non-meta parameter')
+        load_pretrained(network, given)
+
+
+def _drawn(given: Pretrained, device: str) -> nn.Module:
+    """The network of a stored config, unless that has far more parameters than the file."""
+    parameters = itertools.count(1)
+
+    def stop(*_) -> None:
+        if next(parameters) > 100 + 10 * len(given.state):  # a class may build its network more than once
+            raise InputError(f'{given} does not fit the config that it carries, whose network has far more than its {len(given.state)} '
+                             'tensors: it is damaged, or was written by something else')
+    handle = register_module_parameter_registration_hook(stop)
+    try:
+        with torch.device(device):
+            return MODELS.build(dict(given.config))
+    finally:
+        handle.remove()
 
 
 def _config_json(path: str) -> dict:
@@ -142,7 +209,7 @@ def _config_json(path: str) -> dict:
     file = Path(path).with_name('config.json')
     try:
         content = json.loads(file.read_text()) if file.is_file() else {}
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError):
+    except (ValueError, RecursionError, OSError):
         content = {}
     return content if isinstance(content, dict) else {}
 
@@ -193,6 +260,7 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
     if isinstance(backbone, TimmBackbone):
         backbone = backbone.network
     own, state = backbone.state_dict(), dict(given.state)
+    check_weights(given.path, {name: state[name] for name in own if name in state}, own)
     report = LoadReport(given.path, given.layout, given.prefix, ignored=dict(given.ignored))
     if is_our_vit(given.config) and is_vit(own):
         _check_shapes(given, own)

@@ -14,6 +14,7 @@ from mmdssl.checkpoint.files import read_checkpoint, whole_file
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.unwrap import unwrap
+from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 from mmdssl.schedules import Progress
 
@@ -49,9 +50,15 @@ def replay(path: str | Path, device: str | None = None) -> dict[str, float]:
 
     Returns:
         The values that the algorithm logs, ``loss`` among them.
+
+    Raises:
+        InputError: The file cannot be read safely, or is something else.
     """
     device = torch.device(device or get_device())
     saved = read_checkpoint(path, device, allow=[Views, ViewGroup])
+    missing = [part for part in ('config', 'state_dict', 'progress', 'seed', 'data_batch') if part not in saved]
+    if missing:
+        raise InputError(f'{path} is no replay file, for it has no {missing[0]}: give a replay_iter_*.pth that a stopped run left')
     cfg = Config.fromstring(saved['config'], '.py')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmdssl')):
         algorithm = MODELS.build(cfg.model).to(device).train()

@@ -23,6 +23,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
+from mmdssl.checkpoint.weights import check_resumable, check_weights, network_of
 from mmdssl.datasets.checks import explain_unusable_data
 from mmdssl.datasets.transforms.load_image import keep_skipped
 from mmdssl.engine.unwrap import unwrap
@@ -144,22 +145,35 @@ class Runner(base.Runner):
             if latest is None:
                 self.logger.info(f'There is no checkpoint in {self.work_dir} to resume from: starting from scratch.')
             self._resume, self._load_from = latest is not None, latest
-        super().load_or_resume()
+        try:
+            super().load_or_resume()
+        except InputError:
+            raise
+        except Exception as error:
+            if not self._resume:
+                raise
+            raise InputError(f'{self._load_from} cannot be continued from with this config ({type(error).__name__}: {error}): use the '
+                             'config it was made with, or start a new run from its weights with load_from') from error
 
     def load_checkpoint(self, filename: str | Path, map_location: str | torch.device = 'cpu', strict: bool = False,
                         revise_keys: Sequence = ((r'^module.', ''), )) -> dict:
         """Load weights into the model, all of them.
 
         Raises:
-            InputError: The file is missing, damaged or refused, or does not fit the model.
+            InputError: The file is missing, damaged or refused, or does not fit the model, or, with ``resume``, is no checkpoint of a
+                run.
         """
         checkpoint = read_checkpoint(filename, map_location)
+        check_weights(filename, network_of(filename, checkpoint), unwrap(self.model).state_dict())
+        if self._resume:
+            check_resumable(filename, checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         try:
             _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict=True, revise_keys=revise_keys)
         except RuntimeError as error:
+            what = ' '.join(str(error).split())  # PyTorch lists all tensors, in many lines
             raise InputError(f'{filename} does not fit the model of this config: use the config it was made with, or, for its backbone '
-                             f'alone, --pretrained ({error})') from None
+                             f'alone, --pretrained ({what if len(what) <= 400 else what[:400] + "..."})') from None
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
         return checkpoint

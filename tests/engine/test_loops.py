@@ -92,6 +92,12 @@ def test_replay_repeats_dropout(train, tmp_path, monkeypatch):
     assert replay(tmp_path / 'run/replay_iter_0_rank0.pth')['loss_cls'] == losses[0]
 
 
+def test_replay_refuses_other_files(tmp_path):
+    torch.save(dict(state_dict={}, meta={}), tmp_path / 'epoch_1.pth')
+    with pytest.raises(InputError, match=r'epoch_1\.pth is no replay file, for it has no config'):
+        replay(tmp_path / 'epoch_1.pth')
+
+
 def test_knn_while_training_is_logged_and_the_best_is_kept(train, tmp_path):
     best = dict(type='CheckpointHook', save_best='knn3_top1', rule='greater', max_keep_ckpts=1)
     runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{

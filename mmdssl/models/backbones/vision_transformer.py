@@ -126,7 +126,7 @@ class VisionTransformer(BaseModule):
         self.blocks = nn.ModuleList(
             QueryBlock(dim, num_heads, mlp_ratio, qkv_bias=True, init_values=layer_scale, drop_path=rate,
                        norm_layer=partial(nn.LayerNorm, eps=1e-6))
-            for rate in torch.linspace(0, drop_path_rate, depth).tolist())
+            for rate in torch.linspace(0, drop_path_rate, depth, device='cpu').tolist())
         if relative_position:
             for block in self.blocks:
                 block.attn.relative_position_bias_table = nn.Parameter(relative_table(self.frame, num_heads))
