@@ -63,6 +63,10 @@ def open_image(file: BinaryIO) -> Image.Image:
         raise OSError('the image has no pixels')
     if Image.MAX_IMAGE_PIXELS and pixels > Image.MAX_IMAGE_PIXELS and length < BOMB_BYTES_PER_PIXEL * pixels:
         raise Image.DecompressionBombError(f'{pixels} pixels in {length} bytes are a decompression bomb')
+    if image.format == 'PNG':
+        image.verify()  # checksums, which decoding passes over
+        file.seek(0)
+        image = Image.open(file)
     return image
 
 
@@ -82,7 +86,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         black, white = 0, 65535
         if image.mode == 'F' or levels.min() < black or levels.max() > white:
             black, white = levels.min(), levels.max()
-        levels = (levels - black) * (255 / max(white - black, 1e-12))
+        levels = (levels - black) * (255 / (white - black) if white > black else 0)
         image = Image.fromarray(levels.round().astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert('RGBA')

@@ -157,3 +157,15 @@ def test_a_bomb_is_not_decoded_but_a_large_photo_is(tmp_path, monkeypatch, recwa
     assert read_rgb(str(tmp_path / 'bomb.webp')) is None
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 4000)
     assert read_rgb(str(tmp_path / 'photo.jpg')) is None
+
+
+def test_checksums_of_a_png_are_checked(tmp_path):
+    Image.effect_noise((40, 30), 80).save(tmp_path / 'noise.png')
+    content = bytearray((tmp_path / 'noise.png').read_bytes())
+    content[content.index(b'IDAT') + 300] ^= 1
+    (tmp_path / 'noise.png').write_bytes(content)
+    assert read_rgb(str(tmp_path / 'noise.png')) is None
+
+
+def test_tiny_levels_are_stretched_too():
+    assert np.asarray(to_rgb(Image.fromarray(RAMP.astype(np.float32) * np.float32(1e-30)))).max() == 255

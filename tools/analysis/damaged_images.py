@@ -20,6 +20,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -147,11 +148,13 @@ def examine(path: Path, wanted: np.ndarray | None, tolerance: float, may_differ:
         print('accepted')
         return 3
     pixels = np.asarray(decoded).astype(int)
-    turned = np.asarray(ImageOps.exif_transpose(Image.open(path)).size)
+    turned = None
+    with suppress(Exception):  # damaged metadata turn nothing
+        turned = ImageOps.exif_transpose(Image.open(path)).size
     for name, found in others.items():
         if found.shape == pixels.shape and np.abs(found.astype(int) - pixels).max() == 0:
             continue
-        if name != 'detection' or tuple(turned) != found.shape[1::-1]:
+        if name != 'detection' or turned != found.shape[1::-1]:
             print(f'{name} reads other pixels')
             return 3
     if wanted is not None and (pixels.shape != wanted.shape or np.abs(pixels - wanted).mean() > tolerance):
@@ -179,7 +182,7 @@ def file_case(files: Path, name: str, content: bytes, suffix: str, wanted=None, 
 
 def file_cases(files: Path) -> Iterator[Case]:
     for name, (suffix, _, _, tolerance) in FORMATS.items():
-        whole, wanted = encode(name), reference(name)
+        whole, wanted, checked = encode(name), reference(name), suffix == 'png'  # by checksums
         tolerance = max(tolerance, np.abs(np.asarray(Image.open(BytesIO(whole)).convert('RGB')).astype(int) - wanted).mean()) \
             if tolerance not in (0, 1, 8) else tolerance
         yield file_case(files, name, whole, suffix, wanted, tolerance, expected=FINE)
@@ -192,11 +195,11 @@ def file_cases(files: Path) -> Iterator[Case]:
             position = (len(whole) - 1) * part // 11
             flipped = bytearray(whole)
             flipped[position] ^= 0xff
-            yield file_case(files, f'{name}-flip-{part}', bytes(flipped), suffix, wanted, tolerance, may_differ=True)
+            yield file_case(files, f'{name}-flip-{part}', bytes(flipped), suffix, wanted, tolerance, may_differ=not checked)
         for part in (1, 2, 3):
             start = len(whole) * part // 4
             yield file_case(files, f'{name}-zeros-{part}', whole[:start] + bytes(64) + whole[start + 64:], suffix, wanted, tolerance,
-                            may_differ=True)
+                            may_differ=not checked)
         yield file_case(files, f'{name}-garbage-after', whole + b'more' * 20, suffix, wanted, tolerance, expected=FINE)
         yield file_case(files, f'{name}-garbage-before', b'more' * 20 + whole, suffix, must_fail=True)
         yield file_case(files, f'{name}-other-name', whole, 'png' if suffix == 'jpg' else 'JPG', wanted, tolerance, expected=FINE)
