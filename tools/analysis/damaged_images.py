@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from campaign import FINE, REFUSED, Case, report, run_cases
+from mmengine.config import Config
 from PIL import Image, ImageOps
 
 from mmdssl.datasets import ImageFolder, LabelledFolder
@@ -497,7 +498,7 @@ def dense_runs(files: Path) -> Iterator[Case]:
     def first(folder: Path, pattern: str) -> Path:
         return min(folder.glob(pattern))
 
-    weights = ['--cfg-options', 'default_hooks.skipped_images.max_share=0.9', 'train_dataloader.num_workers=0',
+    weights = ['--cfg-options', 'train_dataloader.num_workers=0',
                'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0', 'val_dataloader.persistent_workers=False',
                'train_dataloader.batch_size=2', 'train_cfg.max_iters=4', 'train_cfg.val_interval=4']
     jobs = {
@@ -516,6 +517,8 @@ def dense_runs(files: Path) -> Iterator[Case]:
             damage(path)
             arguments = [str(ROOT / f'configs/{config}.py'), '--data', str(world / data), '--work-dir', str(files / name / 'run'), *weights,
                          f'experiment_name={name}']
+            hooks = [hook['type'] for hook in Config.fromfile(arguments[0]).custom_hooks]
+            arguments.append(f"custom_hooks.{hooks.index('mmdssl.SkippedImagesHook')}.max_share=0.9")
             named = [str(path)] if expected == FINE else []
             yield Case(name, lambda arguments=arguments: train(arguments), expected, limit=200,
                        check=lambda work=files / name / 'run', named=named: named_once(work, named))
