@@ -8,15 +8,16 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 from torch import Tensor
 
+from mmdssl.arguments import fits
 from mmdssl.errors import InputError
-from mmdssl.models.backbones.vision_transformer import ARCHITECTURES, POSITIONS, VisionTransformer
-from mmdssl.models.layers.attention import QUERY_KEYS
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES, VisionTransformer
 from mmdssl.registry import MODELS
 
+HINTS = get_type_hints(VisionTransformer.__init__, include_extras=True)
 DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(VisionTransformer).parameters.items()}
 
 # What is the network's, of a stored config; the rest is what somebody did with it.
@@ -138,11 +139,13 @@ def check_config(path: str, config: dict, state: dict[str, Tensor]) -> None:
     facts, given = describe(state), {**DEFAULTS, **config}
     arch = given['arch']
     sizes = ARCHITECTURES.get(arch) if isinstance(arch, str) else arch
-    if not isinstance(sizes, dict) or set(sizes) != set(ARCHITECTURES['tiny']) or not all(map(_is_size, sizes.values())):
+    if not fits(arch, HINTS['arch']) or set(sizes) != set(ARCHITECTURES['tiny']):
         raise InputError(f'{path} carries a config with arch={_short(arch)}: that is one of {", ".join(ARCHITECTURES)}, or a dict of '
                          'embed_dim, depth and num_heads, which are at least 1')
     given.update(sizes)
-    wrong = next((name for name, is_right in RANGES.items() if not is_right(given[name])), None)
+    wrong = next((name for name in ARCHITECTURE if not fits(given[name], HINTS[name])), None)
+    if not wrong and given['img_size'] > LARGEST_IMAGE:
+        wrong = 'img_size'
     if wrong or given['embed_dim'] % given['num_heads']:
         wrong = wrong or 'num_heads'
         raise InputError(f'{path} carries a config with {wrong}={_short(given[wrong])}, of which no network can be built: it is damaged, '
@@ -166,34 +169,6 @@ def check_config(path: str, config: dict, state: dict[str, Tensor]) -> None:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f'{text[:80]}...'
-
-
-def _is_number(value: Any, least: float, most: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
-
-
-def _is_size(value: Any, most: int = 10**6) -> bool:
-    return isinstance(value, int) and _is_number(value, 1, most)
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-# Of what a stored config may say of a vision transformer.
-RANGES = dict(
-    patch_size=_is_size,
-    img_size=lambda value: _is_size(value, LARGEST_IMAGE),
-    position=lambda value: value in POSITIONS,
-    position_rule=lambda value: value in ('size', 'dino', 'antialias'),
-    relative_position=_is_flag,
-    class_token=_is_flag,
-    num_registers=lambda value: value == 0 or _is_size(value),
-    mask_token=_is_flag,
-    query_keys=lambda value: value in QUERY_KEYS,
-    mlp_ratio=lambda value: _is_number(value, 1e-3, 1e3),
-    layer_scale=lambda value: value is None or _is_number(value, -1e3, 1e3),
-    final_norm=_is_flag)
 
 
 def check_plain(path: str, config: dict) -> None:

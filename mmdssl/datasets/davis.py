@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
-from PIL import Image, UnidentifiedImageError
 
 from mmdssl.arguments import PositiveInt
+from mmdssl.datasets.images import open_file, open_image, read_rgb
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS, FUNCTIONS
 
@@ -101,10 +101,10 @@ def read_frame(path: str | Path) -> np.ndarray:
     Raises:
         InputError: It cannot be decoded.
     """
-    image = cv2.imread(str(path))
+    image = read_rgb(str(path))
     if image is None:
         raise InputError(f"frame '{path}' cannot be decoded: copy it again")
-    return image[..., ::-1]
+    return np.array(image)
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -114,9 +114,11 @@ def read_mask(path: str | Path) -> np.ndarray:
         InputError: It cannot be read, or has colours in place of ids.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(str(path)) as file, open_image(file) as image:
             if image.mode not in ('P', 'L', '1'):
                 raise InputError(f"mask '{path}' has colours ({image.mode}) in place of ids: save it as an indexed PNG")
             return np.array(image, dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # on broken data, decoders raise almost anything
         raise InputError(f"mask '{path}' cannot be read ({error}): copy it again") from None

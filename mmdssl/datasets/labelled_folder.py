@@ -15,6 +15,7 @@ from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
 UNREADABLE = -1
+LONGEST = 20  # times the short side; the rest of a longer image, which is not in the crop, would take gigabytes when it is resized
 
 
 @DATASETS.register_module()
@@ -70,5 +71,8 @@ class LabelledFolder(BaseDataset):
         image = read_rgb(info['img_path'])
         if image is None:
             return dict(image=torch.zeros(3, self.size, self.size, dtype=torch.uint8), label=UNREADABLE, index=index)
+        longest = LONGEST * min(image.size)
+        if max(image.size) > longest:
+            image = F.center_crop(image, [min(image.height, longest), min(image.width, longest)])
         image = F.resize(image, self.resize, F.InterpolationMode.BICUBIC)
         return dict(image=F.pil_to_tensor(F.center_crop(image, self.size)), label=info['label'], index=index)

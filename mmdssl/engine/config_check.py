@@ -146,11 +146,12 @@ def check_options(cfg: Config, options: Mapping[str, object]) -> None:
         node, path = cfg._cfg_dict, ()
         for key in option.split('.'):
             inside = _children(node)
-            if key not in inside and key in (_keys_read(node, path, scope) or ()):
-                break
             if key not in inside:
+                known, _ = _keys_read(node, path, scope)
+                if key in known:
+                    break
                 raise InputError(f"--cfg-options {option} was not applied because the config has no "
-                                 f"'{_dotted(path, key)}'{_meant(key, inside)}")
+                                 f"'{_dotted(path, key)}'{_meant(key, {*inside, *known} - BUILDER_KEYS)}")
             node, path = inside[key], (*path, key)
 
 
@@ -244,8 +245,8 @@ def _check_type(node: Mapping, path: Keys, scope: str) -> None:
 
 
 def _check_keys(node: Mapping, path: Keys, scope: str) -> None:
-    known = _keys_read(node, path, scope)
-    if known is None:
+    known, complete = _keys_read(node, path, scope)
+    if not complete:
         return
     lenient = not path and scope != 'mmdssl'
     for key in map(str, node):
@@ -335,46 +336,45 @@ def _check_data(node: Mapping, path: Keys) -> None:
                                  'the path with --cfg-options, or train on your own images with --data PATH')
 
 
-def _keys_read(node, path: Keys, scope: str) -> set[str] | None:
-    """The keys that something reads from a dict, None where that cannot be known."""
+def _keys_read(node, path: Keys, scope: str) -> tuple[set[str], bool]:
+    """The keys that something is known to read from a dict, and whether there can be no others."""
     if not isinstance(node, Mapping):
-        return None
+        return set(), False
     if not path:
-        return RUNNER_KEYS | VARIABLES
+        return RUNNER_KEYS | VARIABLES, True
     if path in PLAIN_DICTS:
-        return {*PLAIN_DICTS[path]}
+        return {*PLAIN_DICTS[path]}, True
     if _is_loader(node):
-        return LOADER_KEYS
+        return {*LOADER_KEYS}, True
     if 'type' not in node:
-        return None
+        return set(), False
     name = node['type']
-    read: set[str] = set()
-    for builder in _find(name, scope):
-        judged = _is_ours(name, scope) or f'{builder.__module__}.'.startswith(JUDGED)
-        names = _parameters(builder) if judged else None
-        if names is None:
-            return None
+    builders = _find(name, scope)
+    read, complete = set(BUILDER_KEYS), bool(builders)
+    for builder in builders:
+        names, all_of_them = _parameters(builder)
         read |= names
-    return read | BUILDER_KEYS if read else None
+        complete &= all_of_them and (_is_ours(name, scope) or f'{builder.__module__}.'.startswith(JUDGED))
+    return read, complete
 
 
-def _parameters(builder) -> set[str] | None:
-    """Names of the arguments of a class or function, None where it takes any."""
+def _parameters(builder) -> tuple[set[str], bool]:
+    """Names of the arguments of a class, those of its bases that it passes on included, or of a function, and whether these are all."""
     functions = [builder]
     if inspect.isclass(builder):
         functions = [cls.__init__ for cls in builder.__mro__ if '__init__' in vars(cls)]
     names: set[str] = set()
+    complete = True
     for function in functions:
         try:
             parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):
-            return None
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+            return names, False
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {'self'}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return names - {'self'}
-        if not getattr(function, '__module__', '').startswith(PASS_KWARGS_ON):
-            return None
-    return None
+            return names, complete
+        complete &= getattr(function, '__module__', '').startswith(PASS_KWARGS_ON)
+    return names, False
 
 
 def _is_ours(name, scope: str) -> bool:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.engine.backbone import backbone_of
 from mmdssl.engine.log_processor import peak_memory
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.registry import RUNNERS
@@ -96,7 +97,7 @@ def _table(runner: Runner, step: float, loading: float) -> Table:
     seconds = max(step, data)
     table = Table(title=f'{type(model).__name__}, {runner.cfg.filename}', show_header=False)
     table.add_row('trained parameters', _count(p for p in model.parameters() if p.requires_grad))
-    table.add_row('parameters of the backbone', _count(model.backbone.parameters()))
+    table.add_row('parameters of the backbone', _count(backbone_of(model).parameters()))
     table.add_row('training images', f'{len(loader.dataset):,}')
     if hasattr(runner.val_loop, 'bank'):
         table.add_row('k-NN: bank, queries',

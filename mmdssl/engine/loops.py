@@ -120,10 +120,15 @@ class KNNLoop(BaseLoop):
         bank: Config of a dataloader, as ``dataloader``, of the images among which neighbours are looked for.
 
     Raises:
-        InputError: The two have different class folders, or the bank has fewer images than the metric wants neighbours.
+        InputError: The two have different class folders, the bank has fewer images than the metric wants neighbours, or the backbone
+            has no ``features(images)``.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: dict, bank: dict):
+        backbone = unwrap(runner.model).backbone
+        if not hasattr(backbone, 'features'):
+            raise InputError(f'k-NN needs a backbone with features(images), which gives a vector per image, and {type(backbone).__name__} '
+                             'has none: add it, or set val_cfg, val_dataloader and val_evaluator to None')
         in_order = dict(sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
         super().__init__(runner, {**in_order, **dataloader})
         self.bank = runner.build_dataloader({**in_order, **bank}, seed=runner.seed)

@@ -32,9 +32,13 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
         load: Load the weights; otherwise the network starts from random ones.
 
     Raises:
-        InputError: The file is no such checkpoint, or holds another kind of network than the config.
+        InputError: The file is no such checkpoint, or holds another kind of network than the config, or the model has no ``backbone``.
     """
-    found, old = backbone_config(checkpoint, network), cfg.model.backbone
+    old = cfg.model.get('backbone')
+    if old is None:
+        raise InputError(f'{cfg.filename} has no model.backbone to load {checkpoint} into: give the dict of the network, by whatever name, '
+                         "init_cfg=dict(type='SSLPretrained', checkpoint=...)")
+    found = backbone_config(checkpoint, network)
     kinds = {config['type'].rpartition('.')[2] for config in (found, old)}
     resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'})
     if not resizable and not all(PLAIN_RESNET.fullmatch(backbone_name(config)) for config in (found, old)):

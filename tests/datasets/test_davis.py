@@ -54,6 +54,10 @@ def test_batches_come_from_workers_and_processes_share_the_sequences(davis_root)
     assert names == [['val-00', 'val-02'], ['val-01']]
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
 def remove(root: Path, *names: str) -> None:
     for name in names:
         path = root / name
@@ -75,10 +79,12 @@ def test_what_is_missing_is_named_at_once(copy, damage, match):
 
 @pytest.mark.parametrize('damage, match', [
     (lambda root: (root / 'JPEGImages/480p/val-00/00002.jpg').write_bytes(b'none'), "00002.jpg' cannot be decoded"),
+    (lambda root: cut(root / 'JPEGImages/480p/val-00/00002.jpg'), "00002.jpg' cannot be decoded"),
+    (lambda root: cut(root / 'Annotations/480p/val-00/00000.png'), "00000.png' cannot be read"),
     (lambda root: (root / 'Annotations/480p/val-00/00000.png').write_bytes(b'none'), "00000.png' cannot be read"),
     (lambda root: Image.new('RGB', (192, 112)).save(root / 'Annotations/480p/val-00/00000.png'), 'has colours'),
     (lambda root: Image.new('RGB', (90, 90)).save(root / 'JPEGImages/480p/val-00/00004.jpg'), 'must have one size'),
-], ids=['frame', 'mask', 'colours', 'size'])
+], ids=['frame', 'cut frame', 'cut mask', 'mask', 'colours', 'size'])
 def test_files_that_cannot_be_used_are_named(copy, damage, match):
     damage(copy)
     with pytest.raises(InputError, match=match):

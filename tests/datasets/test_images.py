@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
+import socket
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from mmdssl.datasets.images import find_images, read_rgb, to_rgb
+from mmdssl.datasets.images import find_images, read_rgb, require_files, to_rgb
 from mmdssl.errors import InputError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -100,3 +103,69 @@ def test_missing_or_empty_folder_is_an_input_error(tmp_path):
         find_images(str(tmp_path / 'nowhere'))
     with pytest.raises(InputError, match='no image below.*data_root'):
         find_images(str(tmp_path))
+
+
+def test_what_is_no_file_is_passed_over_and_never_waited_for(tmp_path, monkeypatch):
+    Image.new('RGB', (4, 4)).save(tmp_path / 'a.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    (tmp_path / 'device.png').symlink_to('/dev/zero')
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+        listener.bind('socket.png')
+    paths = [str(tmp_path / name) for name in ('a.png', 'pipe.png', 'device.png', 'socket.png')]
+    assert find_images(str(tmp_path)) == require_files(paths, 'list.txt') == paths[:1]
+    assert [read_rgb(path) for path in paths[1:]] == [None] * 3
+    with pytest.raises(InputError, match='names no image'):
+        require_files(paths[1:], 'list.txt')
+
+
+def test_a_file_counts_once_however_many_links_lead_to_it(tmp_path):
+    data, elsewhere = tmp_path / 'data', tmp_path / 'elsewhere'
+    for path in (data / 'm/x.png', elsewhere / 'y.png', elsewhere / 'deep/z.png'):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (data / 'a_loop').symlink_to(data)
+    (data / 'm/up').symlink_to('..')
+    (data / 'a_link.png').symlink_to('m/x.png')
+    (data / 'first.png').symlink_to(elsewhere / 'y.png')
+    (data / 'second.png').symlink_to(elsewhere / 'y.png')
+    (data / 'more').symlink_to(elsewhere / 'deep')
+    (elsewhere / 'deep/back').symlink_to(data)
+    (data / 'self.png').symlink_to('self.png')
+    (data / 'gone.png').symlink_to('nowhere.png')
+    os.link(data / 'm/x.png', data / 'copy.png')  # a file of its own
+    found = [os.path.relpath(path, data) for path in find_images(str(data))]
+    assert found == ['copy.png', 'first.png', 'gone.png', 'm/x.png', 'more/z.png', 'self.png']
+    assert read_rgb(str(data / 'gone.png')) is read_rgb(str(data / 'self.png')) is None
+
+
+@pytest.mark.parametrize('level', [np.nan, np.inf])
+def test_levels_that_are_not_finite_cannot_be_decoded(tmp_path, level):
+    levels = np.ones((4, 4), np.float32)
+    levels[1, 2] = level
+    Image.fromarray(levels).save(tmp_path / 'float.tif')
+    assert read_rgb(str(tmp_path / 'float.tif')) is None
+
+
+def test_a_bomb_is_not_decoded_but_a_large_photo_is(tmp_path, monkeypatch, recwarn):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8))
+    photo.save(tmp_path / 'photo.jpg')
+    Image.new('RGB', (100, 100)).save(tmp_path / 'bomb.webp', lossless=True)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 6000)
+    assert read_rgb(str(tmp_path / 'photo.jpg')).size == (100, 100) and not recwarn.list
+    monkeypatch.setattr(ImageFile.ImageFile, 'load', lambda self: pytest.fail('decoded'))
+    assert read_rgb(str(tmp_path / 'bomb.webp')) is None
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 4000)
+    assert read_rgb(str(tmp_path / 'photo.jpg')) is None
+
+
+def test_checksums_of_a_png_are_checked(tmp_path):
+    Image.effect_noise((40, 30), 80).save(tmp_path / 'noise.png')
+    content = bytearray((tmp_path / 'noise.png').read_bytes())
+    content[content.index(b'IDAT') + 300] ^= 1
+    (tmp_path / 'noise.png').write_bytes(content)
+    assert read_rgb(str(tmp_path / 'noise.png')) is None
+
+
+def test_tiny_levels_are_stretched_too():
+    assert np.asarray(to_rgb(Image.fromarray(RAMP.astype(np.float32) * np.float32(1e-30)))).max() == 255

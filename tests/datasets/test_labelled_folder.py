@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from mmdssl.datasets import LabelledFolder
+from mmdssl.datasets import LabelledFolder, labelled_folder
 from mmdssl.errors import InputError
 
 
@@ -80,3 +80,15 @@ def test_tiny_imagenet_subset_is_balanced(real_data):
     dataset = LabelledFolder(str(real_data / 'tiny-imagenet-20/train'), resize=64, size=64, fraction=.1)
     assert len(dataset) == 1000 and set(labels(dataset).values()) == {50}
     assert dataset[999]['image'].shape == (3, 64, 64) and dataset[999]['label'] == 19
+
+
+@pytest.mark.parametrize('shape', [(4, 1000), (1000, 4)])
+def test_of_a_very_long_image_only_the_middle_is_resized(tmp_path, monkeypatch, shape):
+    (tmp_path / 'a').mkdir()
+    pixels = np.zeros((*shape, 3), np.uint8)
+    pixels[tuple(slice(side // 2 - 2, side // 2 + 2) for side in shape)] = 200
+    Image.fromarray(pixels).save(tmp_path / 'a/long.png')
+    resize, sizes = labelled_folder.F.resize, []
+    monkeypatch.setattr(labelled_folder.F, 'resize', lambda image, *args: sizes.append(image.size) or resize(image, *args))
+    image = LabelledFolder(str(tmp_path), resize=16, size=12)[0]['image']
+    assert sizes == [(80, 4) if shape[0] == 4 else (4, 80)] and image.shape == (3, 12, 12) and (image > 150).all()

@@ -61,9 +61,9 @@ def test_the_best_checkpoint_is_chosen_by_something_computed(tmp_path, best, com
         'val_evaluator.k': (1, 3, 5), 'default_hooks.checkpoint': dict(type='CheckpointHook', save_best=best)})
     if computed:
         check_config(cfg)
-        return
-    with pytest.raises(InputError, match=r"save_best is 'knn\d+_top\d', .*val_evaluator.k .* did you mean 'knn"):
-        check_config(cfg)
+    else:
+        with pytest.raises(InputError, match=r"save_best is 'knn\d+_top\d', .*val_evaluator.k .* did you mean 'knn"):
+            check_config(cfg)
 
 
 @pytest.mark.parametrize('change', [
@@ -152,3 +152,12 @@ def test_only_what_others_refuse_becomes_a_sentence(tmp_path, hook, error, messa
 def test_memory_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(InputError, match='more memory than there is'), explain_refusals(toy_config(tmp_path)):
         MODELS.build(dict(type='mmdssl.DINOHead', in_dim=8, num_prototypes=10**15))
+
+
+def test_options_of_classes_that_take_more_than_they_name_are_those_of_their_bases(tmp_path):
+    cfg = toy_config(tmp_path, **{'default_hooks.checkpoint': dict(type='CheckpointHook')})
+    cfg.neck = dict(type='mmdet.FPN', in_channels=[4])
+    check_options(cfg, {'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 1000, 'neck.num_outs': 5})
+    for option, meant in {'default_hooks.checkpoint.intervall': 'interval', 'neck.num_out': 'num_outs'}.items():
+        with pytest.raises(InputError, match=f'was not applied because the config has no .*{meant}'):
+            check_options(cfg, {option: 1})

@@ -90,3 +90,9 @@ def test_other_kinds_are_refused(found, save):
     vit = dict(type='VisionTransformer', arch=dict(embed_dim=16, depth=1, num_heads=2))
     with pytest.raises(InputError, match='holds a mmdssl.VisionTransformer and c.py has a mmdssl.TimmBackbone'):
         use_weights(cfg, save(vit))
+
+
+def test_a_model_without_the_key_says_what_to_do(save):
+    cfg = Config(dict(model=dict(type='Mine', encoder=SMALL)))
+    with pytest.raises(InputError, match=r'has no model.backbone .* init_cfg=dict\(type=.SSLPretrained'):
+        use_weights(cfg, save(SMALL))

@@ -1,6 +1,7 @@
 """Label maps of semantic segmentation."""
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 import numpy as np
@@ -8,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from torch.utils.data import Dataset
 
 from mmdssl.arguments import PositiveInt
+from mmdssl.datasets.images import open_file, open_image
 from mmdssl.errors import InputError
 from mmdssl.registry import TRANSFORMS
 
@@ -22,8 +24,8 @@ class LoadLabelMap(BaseTransform):
         **kwargs: Arguments of mmseg's.
 
     Raises:
-        InputError: When called: the map cannot be read, has another size than the image, or several channels, or an index is none
-            of these.
+        InputError: When called: the map cannot be read, has another size than the image, or several channels, or a level is no index
+            or none of these.
     """
 
     def __init__(self, num_classes: PositiveInt, ignore_index: int = 255, **kwargs):
@@ -44,7 +46,11 @@ class LoadLabelMap(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results['seg_map_path']
         try:
+            if os.path.exists(path):
+                _check(path)
             results = self.load(results)
+        except InputError:
+            raise
         except Exception as error:  # on broken data, decoders raise almost anything
             raise InputError(f"the label map '{path}' cannot be read ({type(error).__name__}): repair it, or remove it and its image "
                              'from the data set') from error
@@ -61,3 +67,12 @@ class LoadLabelMap(BaseTransform):
                 f'{int(reduced)} to {self.num_classes - 1 + reduced}: set num_classes to the number of classes, or '
                 f'write {self.ignore_index} where pixels have no label')
         return results
+
+
+def _check(path: str) -> None:
+    """What mmseg's would wait for, or turn into other levels."""
+    with open_file(path) as file, open_image(file) as image:
+        if image.mode.startswith(('I', 'F')):
+            levels = np.asarray(image)
+            if not ((levels >= 0) & (levels <= 255) & (levels % 1 == 0)).all():
+                raise InputError(f"the label map '{path}' has levels that are no index of a class (0 to 255): save it with 8 bits")

@@ -2,22 +2,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmdssl
 from mmdssl.checkpoint import save_backbone
+from mmdssl.engine.backbone import config_of
 from mmdssl.engine.unwrap import unwrap
+from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 
 
 @HOOKS.register_module()
 class ExportBackboneHook(Hook):
-    """Leaves ``work_dir/backbone.safetensors``, the backbone to be evaluated, whenever a checkpoint is saved."""
+    """Leaves ``work_dir/backbone.safetensors``, the backbone to be evaluated, whenever a checkpoint is saved.
+
+    Without a config where the config of the model has none for it, which the log says.
+
+    Raises:
+        InputError: Before the first step: it cannot be exported.
+    """
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        algorithm = unwrap(runner.model)
+        try:
+            with TemporaryDirectory() as folder:
+                self._export(runner, Path(folder), 0, 0)
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise InputError(f'the backbone of {type(algorithm).__name__} cannot be exported ({str(error).splitlines()[0]}): let it be '
+                             'a network with tensors of its own, built from a dict of plain values, or remove '
+                             'ExportBackboneHook') from error
+        if config_of(algorithm.backbone, runner.cfg.model) is None:
+            runner.logger.warning(f'No dict in the config of the model builds its {type(algorithm.backbone).__name__}, so '
+                                  'backbone.safetensors will hold weights alone: load_backbone cannot build it')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        algorithm, meta = unwrap(runner.model), checkpoint['meta']
-        save_backbone(algorithm.backbone, Path(runner.work_dir, 'backbone.safetensors'),
-                      runner.cfg.model.get('backbone'), method=type(algorithm).__name__, epoch=meta['epoch'],
-                      iteration=meta['iter'], mmdssl=mmdssl.__version__)
+        self._export(runner, Path(runner.work_dir), checkpoint['meta']['epoch'], checkpoint['meta']['iter'])
+
+    def _export(self, runner: Runner, folder: Path, epoch: int, iteration: int) -> None:
+        algorithm = unwrap(runner.model)
+        save_backbone(algorithm.backbone, folder / 'backbone.safetensors', config_of(algorithm.backbone, runner.cfg.model),
+                      method=type(algorithm).__name__, epoch=epoch, iteration=iteration, mmdssl=mmdssl.__version__)

@@ -7,10 +7,12 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import Dataset
 
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
 from mmdssl.datasets.images import image_names
+from mmdssl.engine.backbone import backbone_of, config_of
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.models.backbones.names import backbone_name
 from mmdssl.registry import HOOKS
@@ -49,12 +51,20 @@ class RecordHook(Hook):
             Path(runner.work_dir, 'results.jsonl'),
             **{key: value for key, value in self.labels.items() if value is not None},
             method=type(model).__name__,
-            **describe_backbone(runner.cfg.model.backbone),
+            **_backbone(model, runner.cfg.model),
             **progress,
             metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
             checkpoint=fingerprint_weights(weights),
             config=fingerprint_text([runner.cfg.pretty_text]),
             dataset=fingerprint_text(image_names(dataset)))
+
+
+def _backbone(model: nn.Module, cfg: Mapping) -> dict[str, str | dict]:
+    network = backbone_of(model)
+    config, kind = config_of(network, cfg), type(network)
+    if config is None:
+        return dict(backbone=kind.__name__.lower())
+    return describe_backbone(dict(config, type=f'{kind.__module__}.{kind.__name__}'))
 
 
 def describe_backbone(cfg: Mapping) -> dict[str, str | dict]:

@@ -9,11 +9,12 @@ from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 def backbone_name(cfg: Mapping) -> str:
     """``vit-s/16``, ``resnet50``, ``caformer-m36``; for a transformer of other sizes ``vit-4x128/8`` (depth, width, patch), for a
     network of timm's that was changed ``resnet18-custom``."""
-    kind = cfg['type'].rpartition('.')[2]
-    if kind == 'TimmBackbone':
+    package, kind = cfg['type'].partition('.')[0], cfg['type'].rpartition('.')[2]
+    ours = package in (kind, 'mmdssl')
+    if ours and kind == 'TimmBackbone':
         custom = cfg.get('model_args') or cfg.get('stem_stride')
         return cfg['name'].split('.')[0].replace('_', '-') + ('-custom' if custom else '')
-    if kind != 'VisionTransformer':
+    if not ours or kind != 'VisionTransformer':
         return f'{kind.lower()}{cfg.get("depth", "")}'
     arch = cfg.get('arch', 'small')
     sizes = ARCHITECTURES[arch] if isinstance(arch, str) else arch

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mmdssl.errors import InputError
+from mmdssl.registry import TRANSFORMS
 
 
 @pytest.fixture
@@ -51,3 +54,16 @@ def test_colour_pictures_and_other_sizes_are_refused(load, shape):
 def test_a_broken_file_is_named(load):
     with pytest.raises(InputError, match='street.png. cannot be read'):
         load([[0, 1, 2], [0, 1, 2]], num_classes=3, cut=30)
+
+
+@pytest.mark.parametrize('level', [np.nan, 0.5, 300])
+def test_levels_that_are_no_index_are_refused(tmp_path, level):
+    Image.fromarray(np.full((2, 3), level, np.float32)).save(tmp_path / 'map.tif')
+    with pytest.raises(InputError, match=r'map.tif. has levels that are no index'):
+        TRANSFORMS.build(dict(type='mmdssl.LoadLabelMap', num_classes=3))(dict(seg_map_path=str(tmp_path / 'map.tif')))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'map.png')
+    with pytest.raises(InputError, match=r'map.png. cannot be read'):
+        TRANSFORMS.build(dict(type='mmdssl.LoadLabelMap', num_classes=3))(dict(seg_map_path=str(tmp_path / 'map.png')))

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import os
+from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MessageHub
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmdssl.datasets.transforms.load_image import keep_skipped
 from mmdssl.engine.hooks import SkippedImagesHook
 from mmdssl.errors import InputError
+from mmdssl.registry import TRANSFORMS
 
 TRAIN = [dict(type='mmdssl.LoadImage', skip_broken=True), dict(type='mmdet.LoadAnnotations', with_bbox=True),
          dict(type='mmdet.PackDetInputs')]
@@ -34,6 +38,28 @@ def test_an_image_that_cannot_be_read_is_named(make_coco, coco_root, spoil):
     dataset = make_coco(pipeline=[dict(type='mmdssl.LoadImage')], test_mode=True)
     with pytest.raises(InputError, match=r'images/2.png. cannot be read \(\w+Error\)'):
         dataset[2]
+
+
+def test_a_photo_that_is_cut_off_is_not_filled_with_grey(make_coco, coco_root):
+    photo, file = Image.effect_noise((40, 30), 80), BytesIO()
+    photo.save(file, 'jpeg')
+    (coco_root / 'images/2.png').write_bytes(file.getvalue()[:-200])
+    with pytest.raises(InputError, match=r'images/2.png. cannot be read'):
+        make_coco(pipeline=[dict(type='mmdssl.LoadImage')], test_mode=True)[2]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(InputError, match=r'pipe.png. cannot be read'):
+        TRANSFORMS.build(dict(type='mmdssl.LoadImage'))(dict(img_path=str(tmp_path / 'pipe.png')))
+
+
+def test_an_orientation_is_applied_and_a_damaged_one_is_not(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, data, shape in (('turned.jpg', exif, (40, 30)), ('damaged.jpg', b'Exif\0\0nonsense', (30, 40))):
+        Image.new('RGB', (40, 30)).save(tmp_path / name, exif=data)
+        assert TRANSFORMS.build(dict(type='mmdssl.LoadImage'))(dict(img_path=str(tmp_path / name)))['img_shape'] == shape
 
 
 def test_in_training_another_image_takes_its_place_and_the_hook_hears_of_it(make_coco, coco_root):

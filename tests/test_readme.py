@@ -1,0 +1,290 @@
+"""Every command of README.md, as it is written there, on small data."""
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from PIL import Image
+from torch import nn
+
+from mmdssl.checkpoint import save_backbone
+from mmdssl.datasets.sample_world import make_sample_world
+from mmdssl.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+RUNS = count()
+
+# How each command is tested. run: really, with a tiny network in place of CONFIG; dry: with --dry-run and small batches; checked: all
+# but building and training, so arguments, config, options and data; script: a shell script up to the program that it starts, which is
+# checked; plan: the benchmark up to the commands of its jobs, which are checked; installs: it changes the environment, so only what
+# it names is looked up.
+COMMANDS = {
+    'bash tools/quickstart.sh': 'script',
+    'bash tools/run_tests.sh': 'script',
+    "pip install -e '.[test]'": 'installs',
+    'pip install --no-deps -e .': 'installs',
+    'python tools/train.py configs/pretrain/pqcl.py --data /path/to/images': 'checked',
+    '--knn /path/to/labelled': 'checked',
+    'python tools/train.py CONFIG --dry-run': 'run',
+    'python tools/train.py CONFIG --amp bf16': 'run',
+    'python tools/train.py CONFIG --cfg-options compile=True': 'checked',
+    'python tools/train.py CONFIG --resume': 'run',
+    'python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=32 train_cfg.max_epochs=100': 'dry',
+    'bash tools/dist_train.sh CONFIG 8': 'script',
+    'bash tools/slurm_train.sh PARTITION JOB CONFIG': 'script',
+    '--cfg-options default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000': 'run',
+    'python tools/train.py configs/small/dino.py --data SET/train --knn SET --amp bf16': 'dry',
+    'tools/draw_crops.py CONFIG CHECKPOINT --images FOLDER': 'run',
+    'python tools/benchmark.py CHECKPOINT': 'plan',
+    'python tools/benchmark.py CHECKPOINT --suite all --gpus 8': 'plan',
+    'tools/convert_checkpoint.py SRC DST --to timm': 'run',
+    'tools/convert_checkpoint.py SRC DST --to huggingface': 'run',
+    'tools/convert_checkpoint.py SRC DST --to mmdssl': 'run',
+    'python tools/train.py configs/detection/mask-rcnn_vit-small_1x_coco.py --pretrained CHECKPOINT --data /path/to/coco --amp fp16':
+        'checked',
+    'bash tools/dist_train.sh configs/segmentation/upernet_vit-small_160k_ade20k.py 8 --pretrained CHECKPOINT': 'script',
+    'python tools/test.py work_dirs/NAME/NAME.py work_dirs/NAME/epoch_12.pth': 'checked',
+    'bash tools/dist_test.sh configs/video/davis2017.py CHECKPOINT 8': 'script',
+    'python tools/eval_davis.py PREDICTIONS /path/to/davis': 'run',
+    '--cfg-options test_evaluator.out_dir=masks test_evaluator.overlays=pictures': 'checked',
+}
+# What an inline fragment belongs to.
+FRAGMENTS = {
+    '--knn': 'python tools/train.py CONFIG --data /path/to/images',
+    '--cfg-options default_hooks': 'python tools/train.py CONFIG',
+    '--cfg-options test_evaluator': 'python tools/test.py configs/video/davis2017.py CHECKPOINT',
+}
+
+
+def commands(text: str) -> list[str]:
+    """The commands of blocks of bash, and those between backticks that have arguments; ``a|b`` is one command each."""
+    found = [line.partition('  #')[0].strip() for block in re.findall(r'```bash\n(.*?)```', text, re.S) for line in block.splitlines()]
+    inline = [' '.join(code.split()) for code in re.findall(r'(?<!`)`([^`]+)`(?!`)', text)]
+    found += [code for code in inline if re.match(r'(tools/\S+\.(py|sh)|python|bash|pip|--[\w-]+) [^#]', code)]
+    return [' '.join([*command.split()[:-1], choice]) for command in filter(None, found) for choice in command.split()[-1].split('|')]
+
+
+class Reached(Exception):
+    """A checked command has come to where it would build its runner."""
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory) -> Path:
+    """Folder with all that commands name: ``data``, a checkpoint, images, configs and ``tools``."""
+    root = tmp_path_factory.mktemp('readme')
+    make_sample_world(root / 'world', train=20, val=10, size=32, coco=(2, 1), ade20k=(2, 1), clips=(0, 1), frames=4, workers=1)
+    (root / 'data/ade').mkdir(parents=True)
+    for link, target in {'data/coco': 'world/coco', 'data/davis': 'world/davis', 'data/ade/ADEChallengeData2016': 'world/ade20k',
+                         'predictions': 'world/davis/Annotations/480p'}.items():
+        (root / link).symlink_to(root / target)
+    for name in ('tools', 'configs'):
+        (root / name).symlink_to(ROOT / name)
+    backbone = dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=16, depth=4, num_heads=2), patch_size=16, img_size=32)
+    save_backbone(MODELS.build(backbone), root / 'checkpoint.safetensors', backbone)
+    (root / 'photos').mkdir()
+    for i in range(4):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 50, 3), np.uint8)).save(root / f'photos/{i}.jpg')
+    (root / 'work_dirs/NAME').mkdir(parents=True)
+    Config.fromfile(ROOT / 'configs/detection/mask-rcnn_vit-small_1x_coco.py').dump(root / 'work_dirs/NAME/NAME.py')
+    return root
+
+
+@pytest.fixture
+def ready(place, monkeypatch):
+    """Function that turns a command of the README into one on the small data."""
+    monkeypatch.chdir(place)
+
+    def fill(command: str) -> list[str]:
+        tiny = place / 'tiny.py'
+        tiny.write_text(f"""
+_base_ = '{ROOT}/configs/small/dino.py'
+model = dict(backbone=dict(arch=dict(depth=1)))
+train_dataloader = dict(batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(data_root='world/imagenet/train'))
+val_dataloader = dict(num_workers=0, dataset=dict(data_root='world/imagenet/val'))
+val_cfg = dict(bank=dict(num_workers=0, dataset=dict(data_root='world/imagenet/train')))
+train_cfg = dict(max_epochs=1)
+param_scheduler = None
+experiment_name = 'readme{next(RUNS)}'
+""")
+        config = 'configs/pretrain/bam_contrastive-crop.py' if 'draw_crops' in command else tiny
+        places = {
+            'CONFIG': config, 'CHECKPOINT': 'checkpoint.safetensors', '/path/to/images': 'photos', '/path/to/labelled': 'world/imagenet',
+            'SET/train': 'world/imagenet/train', 'SET': 'world/imagenet', '/path/to/coco': 'data/coco', '/path/to/davis': 'data/davis',
+            'PREDICTIONS': 'predictions', 'FOLDER': 'photos', 'SRC': 'checkpoint.safetensors', 'DST': 'converted.safetensors'}
+        return [str(places.get(word, word)) for word in shlex.split(command)]
+    return fill
+
+
+@pytest.fixture
+def tool():
+    """Function that imports a command of ``tools/``."""
+
+    def load(path: str):
+        spec = importlib.util.spec_from_file_location(f'readme_{Path(path).stem}', ROOT / path)
+        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    return load
+
+
+@pytest.fixture
+def check(tool, monkeypatch):
+    """Function that follows a command of ``tools/train.py`` or ``tools/test.py`` to where it would build its runner."""
+
+    def reached(*args, **kwargs):
+        raise Reached
+
+    def run(path: str, *arguments: str) -> None:
+        module = tool(path)
+        monkeypatch.setattr(module.RUNNERS, 'build', reached)
+        with pytest.raises(Reached):
+            raise AssertionError(f'exit code {module.main(list(arguments))}')
+    return run
+
+
+def test_every_command_is_tested():
+    assert sorted(commands(README)) == sorted(COMMANDS)
+
+
+def of_kind(kind: str) -> list[str]:
+    return [command for command, how in COMMANDS.items() if how == kind]
+
+
+def words(command: str, ready) -> list[str]:
+    whole = next((f'{start} {command}' for fragment, start in FRAGMENTS.items() if command.startswith(fragment)), command)
+    found = ready(whole)
+    return found[1:] if found[0] == 'python' else found
+
+
+@pytest.mark.parametrize('command', of_kind('run'))
+def test_commands_that_run(command, ready, tool):
+    path, *arguments = words(command, ready)
+    assert tool(path).main(arguments) == 0
+
+
+@pytest.mark.parametrize('command', of_kind('dry'))
+def test_commands_that_only_say_what_they_would_do(command, ready, tool):
+    path, *arguments = words(command, ready)
+    if '--cfg-options' not in arguments:
+        arguments += ['--cfg-options', 'train_dataloader.batch_size=8', 'train_dataloader.num_workers=0',
+                      'train_dataloader.persistent_workers=False']
+    else:
+        arguments += ['train_dataloader.drop_last=False']
+    assert tool(path).main([*arguments, '--dry-run']) == 0
+
+
+@pytest.mark.parametrize('command', of_kind('checked'))
+def test_commands_that_are_checked(command, ready, check):
+    check(*words(command, ready))
+
+
+@pytest.mark.parametrize('command', of_kind('script'))
+def test_scripts_start_what_can_run(command, ready, check, tmp_path, monkeypatch):
+    """With a program in place of Python, srun and ruff that prints its arguments."""
+    echo = tmp_path / 'bin/echo-arguments'
+    echo.parent.mkdir()
+    echo.write_text('#!/usr/bin/env bash\nprintf "%q " "$@"\necho\n')
+    echo.chmod(0o755)
+    for name in ('srun', 'ruff', 'python'):
+        (echo.parent / name).symlink_to(echo)
+    words = ready(command)
+    if 'dist' not in command and 'slurm' not in command:  # they use the environment of their own folder
+        shutil.copytree(ROOT / 'tools', tmp_path / 'tools')
+        (tmp_path / 'tools/make_env.sh').write_text('')
+        (tmp_path / '.venv').mkdir()
+        (tmp_path / '.venv/bin').symlink_to(echo.parent)
+        words[1] = str(tmp_path / words[1])
+    variables = dict(os.environ, PYTHON='started-python', PATH=f'{echo.parent}:{os.environ["PATH"]}', NNODES='2', PORT='29511')
+    (echo.parent / 'started-python').symlink_to(echo)
+    done = subprocess.run(words, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [shlex.split(line) for line in done.stdout.splitlines() if line.strip()]
+    if 'run_tests' in command:
+        assert lines[0][0] == 'check' and lines[1][:2] == ['-m', 'pytest']
+        return
+    started, = (line for line in lines if any(word.endswith('.py') for word in line))
+    script, = (i for i, word in enumerate(started) if word.endswith(('tools/train.py', 'tools/test.py', 'tools/quickstart.py')))
+    if 'quickstart' in command:
+        assert (ROOT / started[script]).is_file() and not started[script + 1:]
+        return
+    before = started[:script]
+    if 'dist' in command:
+        from torch.distributed.run import get_args_parser
+        assert before[:2] == ['-m', 'torch.distributed.run']
+        parsed = get_args_parser().parse_args([*before[2:], started[script]])
+        assert (parsed.nnodes, parsed.nproc_per_node, parsed.master_port) == ('2', '8', 29511)
+    else:
+        assert before[:4] == ['--partition', 'PARTITION', '--job-name', 'JOB']
+    path, *arguments = started[script:]
+    assert Path(path).samefile(ROOT / f'tools/{Path(path).name}')
+    check(f'tools/{Path(path).name}', *arguments)
+
+
+@pytest.mark.parametrize('command', of_kind('plan'))
+def test_the_jobs_of_the_benchmark_can_run(command, ready, tool, check, monkeypatch):
+    path, *arguments = ready(command)[1:]
+    module, jobs = tool(path), []
+    monkeypatch.setattr(module, 'make_sample_world', lambda root, **kwargs: shutil.copytree('world', root, dirs_exist_ok=True))
+    monkeypatch.setattr(module, 'run_job', lambda job, args, *rest: jobs.append(module.command(job, args)))
+    monkeypatch.setattr(module, 'report', lambda *args: None)
+    assert module.main(arguments) == 1  # no job gives a record
+    assert len(jobs) == (5 if 'all' in arguments else 6)
+    for job in jobs:
+        if job[0] == 'bash':
+            assert Path(job[1]).is_file() and '8' in job
+            job = [job[1].replace('dist_', '').replace('.sh', '.py'), *(word for word in job[2:] if word != '8')]
+        else:
+            job = job[1:]
+        check(os.path.relpath(job[0], ROOT), *job[1:])
+
+
+@pytest.mark.parametrize('command', of_kind('installs'))
+def test_what_is_installed_is_there(command):
+    assert (ROOT / 'setup.py').is_file()
+    for extra in re.findall(r'\[(\w+)\]', command):
+        assert re.search(rf"extras_require=\{{.*'{extra}':", (ROOT / 'setup.py').read_text())
+
+
+def test_flags_and_files_that_are_named_exist(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool('tools/train.py').main(['--help'])
+    known = capsys.readouterr().out
+    for flag in re.findall(r'`(--[\w-]+)`', README):
+        assert f'{flag} ' in known or f'{flag}]' in known, flag
+    for name in re.findall(r'`((?:tools|configs|mmdssl)/[\w./-]+)`', README):
+        assert (ROOT / name).exists(), name
+
+
+@pytest.fixture
+def their_config(tmp_path) -> Config:
+    """One of mmdet's, with the block of Python in the README."""
+    block, = re.findall(r'```python\n(.*?)```', README, re.S)
+    (tmp_path / 'theirs.py').write_text(f"_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n{block}")
+    return Config.fromfile(tmp_path / 'theirs.py')
+
+
+def test_the_model_for_other_projects_builds(their_config):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(their_config.model)
+    assert type(model.backbone).__module__.startswith('mmdssl') and model.neck.in_channels == [384] * 4
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="README's optimizer inherits momentum from mmdet's: it needs _delete_=True")
+def test_the_optimizer_for_other_projects_builds(their_config, tiny_backbone):
+    detector = nn.Module()
+    detector.backbone = MODELS.build(tiny_backbone)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        build_optim_wrapper(detector, their_config.optim_wrapper)
