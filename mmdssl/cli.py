@@ -61,8 +61,8 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     except Exception as error:  # a config is a program
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
         raise InputError(f"config '{args.config}' cannot be read ({reason}): correct it or its _base_") from None
-    if not cfg.get('model'):
-        raise InputError(f"config '{args.config}' has no model: give the config of a whole run, such as configs/pretrain/pqcl.py")
+    if not cfg._cfg_dict:
+        raise InputError(f"config '{args.config}' is empty: give the config of a whole run, such as configs/pretrain/pqcl.py")
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
     place = next(place for place in [Path(cfg.work_dir), *Path(cfg.work_dir).absolute().parents] if place.exists())
     if not place.is_dir():

@@ -197,7 +197,7 @@ def _refusing(cfg: Config, error: Exception) -> str | None:
             what = 'the model cannot work with what its first batch holds'
         elif what and frame.f_code is nn.Module._call_impl.__code__ and not hasattr(torch.nn, type(frame.f_locals['self']).__name__):
             what = f'{type(frame.f_locals["self"]).__name__} cannot work with what it is given: check its arguments in the config'
-        elif frame.f_code is Runner.__init__.__code__ and what is None:
+        elif frame.f_code in (Runner.__init__.__code__, Runner.from_cfg.__func__.__code__) and what is None:
             what = 'the runner refuses the config'
     return what
 

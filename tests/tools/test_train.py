@@ -168,10 +168,13 @@ def test_an_option_that_cannot_be_read_is_said_in_a_line(main, capsys, option):
     assert f'error: --cfg-options {option} is not KEY=VALUE' in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_an_empty_config_is_said_in_a_line(tool, here, capsys):
+def test_a_config_without_content_is_said_in_a_line(tool, here, capsys):
     (here / 'empty.py').touch()
     assert tool.main(['empty.py']) == 2
-    assert "error: config 'empty.py' has no model: give the config of a whole run" in capsys.readouterr().err
+    assert "error: config 'empty.py' is empty: give the config of a whole run" in capsys.readouterr().err
+    (here / 'no_model.py').write_text(CONFIG.replace('model = dict(', 'VARIABLE = dict(').replace('VARIABLE', 'data_root'))
+    assert tool.main(['no_model.py']) == 2
+    assert "error: the runner refuses the config (KeyError: 'model')" in capsys.readouterr().err
 
 
 def test_mistakes_in_the_data_are_said_in_a_line(main, here, capsys):

@@ -4,15 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.dataset import RepeatDataset
+from torch import nn
 
 from mmdssl.engine.hooks import DataCheckHook, data_check_hook
 from mmdssl.errors import InputError
 
 
-def runner_on(train, val=None):
+def runner_on(train, val=None, model=None):
     log = []
-    return SimpleNamespace(train_dataloader=SimpleNamespace(dataset=train), val_dataloader=SimpleNamespace(dataset=val),
-                           val_loop=val, logger=SimpleNamespace(warning=log.append), log=log)
+    return SimpleNamespace(model=model or nn.Module(), val_loop=val, train_dataloader=SimpleNamespace(dataset=train),
+                           val_dataloader=SimpleNamespace(dataset=val), logger=SimpleNamespace(warning=log.append), log=log)
 
 
 def no_area(coco):
@@ -35,6 +36,17 @@ def test_missing_images_stop_a_run_before_it_starts(make_coco, coco_root):
     runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=val))
     with pytest.raises(InputError, match='4 of the 4 images'):
         DataCheckHook().before_test(runner)
+
+
+def test_a_head_for_fewer_classes_than_the_data_has_stops_a_run(make_coco):
+    dataset = make_coco()
+    for num_classes in (2, 80):
+        model = nn.ModuleDict(dict(bbox_head=nn.Module(), rpn_head=nn.Module()))
+        model['bbox_head'].num_classes, model['rpn_head'].num_classes = num_classes, 1
+        DataCheckHook().before_train(runner_on(dataset, model=model))
+    model['bbox_head'].num_classes = 1
+    with pytest.raises(InputError, match='model.bbox_head has num_classes=1, but the training data has 2 classes'):
+        DataCheckHook().before_train(runner_on(dataset, model=model))
 
 
 def test_other_processes_stop_with_the_first(make_coco, monkeypatch):
