@@ -26,6 +26,7 @@ from mmdssl.checkpoint.architecture import (
     stored_config,
     vit_config,
 )
+from mmdssl.checkpoint.config_data import check_types
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
 from mmdssl.errors import InputError
@@ -111,6 +112,7 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     beside = _config_json(path) if any('embeddings.patch_embeddings.' in name for name in tensors) else {}
     stored = stored_config(content, metadata, beside)
     own = own_config(stored)
+    check_types(own, path)
     if own and not is_our_vit(own):
         inside = 'network.' if own['type'].endswith('.TimmBackbone') else ''
         net = find_network(tensors, path, network, inside)
