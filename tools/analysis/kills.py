@@ -37,6 +37,7 @@ from PIL import Image
 import mmdssl
 from mmdssl.checkpoint import files
 from mmdssl.engine import loops
+from mmdssl.engine import runner as engine_runner
 from mmdssl.engine.hooks import CheckpointHook, CollapseHook, ExportBackboneHook, RecordHook
 from mmdssl.engine.optim_wrapper import OptimWrapper
 from mmdssl.engine.runner import Runner
@@ -122,11 +123,10 @@ def _at_call(owner, name: str, n: int, end: Callable) -> None:
 def half_checkpoint(n: int) -> None:
     def end(original, content, path, *args, **kwargs):
         buffer = io.BytesIO()
-        original(content, buffer)
-        with open(path, 'wb') as file:
-            file.write(buffer.getvalue()[:len(buffer.getvalue()) // 2])
+        torch.save(content, buffer)
+        Path(path).write_bytes(buffer.getvalue()[:len(buffer.getvalue()) // 2])
         die()
-    _at_call(torch, 'save', n, end)
+    _at_call(engine_runner, 'save_checkpoint', n, end)
 
 
 def half_record(n: int) -> None:
@@ -272,7 +272,7 @@ def compare(whole: Path, killed: Path) -> str | None:
         differ = [name for name in one.keys() | two.keys() if not _equal(one.get(name), two.get(name))]
         if differ:
             return f'{path.name} differs in {", ".join(sorted(differ)[:5])}'
-    if (whole / 'backbone.safetensors').read_bytes() != (killed / 'backbone.safetensors').read_bytes():
+    if not _equal(*(files.read_safetensors(folder / 'backbone.safetensors') for folder in (whole, killed))):
         return 'backbone.safetensors differs'
     return None
 
@@ -294,7 +294,7 @@ def _content(path: Path) -> dict:
     meta = checkpoint.pop('meta')
     scalars = {f'history.{name}': np.stack(history.data) for name, history in hub['log_scalars'].items() if 'time' not in name}
     infos = {f'info.{name}': Path(value).name if name.endswith('_ckpt') and value else value
-             for name, value in hub['runtime_info'].items() if name not in ('eta', 'experiment_name', 'loop_stage')}
+             for name, value in hub['runtime_info'].items() if name not in ('eta', 'experiment_name', 'loop_stage', 'outdated_ckpts')}
     cfg = {key: value for key, value in json.loads(meta['cfg']).items() if key not in ('resume', 'work_dir', 'load_from')}
     told = dict(epoch=meta['epoch'], iter=meta['iter'], seed=meta['seed'], cfg=cfg)
     return {**checkpoint, **scalars, **infos, **told}

@@ -32,6 +32,9 @@ class CheckpointHook(hooks.CheckpointHook):
         self.last_ckpt = self._here(hub.get_info('last_ckpt'))
         if self.save_best and len(self.key_indicators) == 1:
             self.best_ckpt_path = self._here(self.best_ckpt_path)
+        self._remove_outdated()
+        if is_main_process():
+            self._remove_partial({Path(runner.work_dir), Path(self.out_dir)})
 
     def _here(self, path: str | None) -> str | None:
         """A file of this run, also after its folder was moved or copied."""
@@ -57,7 +60,6 @@ class CheckpointHook(hooks.CheckpointHook):
         if is_main_process():
             with whole_file(Path(runner.work_dir, 'last_checkpoint')) as note:
                 note.write_text(self.last_ckpt)
-            self._remove_partial({Path(runner.work_dir), Path(self.out_dir)})
         self._remove_outdated(name)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
