@@ -84,10 +84,10 @@ class Variant:
 VARIANTS = [
     Variant('dino', 'dino'),
     Variant('dino_workers', 'dino', workers=2, drop_path=0.2),
-    Variant('dino_iterations', 'dino', every=2, val_interval=2),
+    Variant('dino_iterations', 'dino', every=2),
     Variant('pqcl', 'pqcl', drop_path=0.1),
     Variant('pqcl_workers_iterations', 'pqcl', workers=2, every=4),
-    Variant('bam', 'bam', val_interval=2),
+    Variant('bam', 'bam'),
     Variant('bam_crops', 'bam_contrastive-crop', workers=2),
     Variant('bam_crops_iterations', 'bam_contrastive-crop', every=3),
     Variant('dino_bf16', 'dino', amp='bf16', drop_path=0.2),
