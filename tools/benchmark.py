@@ -19,12 +19,12 @@ from rich.text import Text
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import backbone_config
-from mmdssl.checkpoint.files import latest_checkpoint, read_safetensors
+from mmdssl.checkpoint.files import read_safetensors
 from mmdssl.cli import guarded
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import backbone_name
-from mmdssl.results.records import fingerprint_file, fingerprint_text, read_records
+from mmdssl.results.records import append_line, fingerprint_file, fingerprint_text, read_records
 from mmdssl.results.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,9 +130,8 @@ def run(args: argparse.Namespace) -> list[Job]:
             if find_record(folder, job, keys[job]):
                 console.print(f'{title}: done before')
             elif record := run_job(job, args, keys[job], title, console):
-                with open(folder / 'results.jsonl', 'a') as file:
-                    labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args))
-                    file.write(json.dumps({**record, **labels, **keys[job], **source}) + '\n')
+                labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args))
+                append_line(folder / 'results.jsonl', {**record, **labels, **keys[job], **source})
             else:
                 failed.append(job)
     report(args, jobs, keys, source['source'], console)
@@ -234,13 +233,6 @@ def run_job(job: Job, args: argparse.Namespace, key: dict[str, str], title: str,
     console.print(f'{title}: log in {log}')
     code = run_command(command(job, args), log, title, console)
     record = None if code else final_record(folder, job)
-    if not code and not record and (last := latest_checkpoint(folder)):
-        # It was stopped in its last evaluation, which resuming does not repeat.
-        again = folder / 'evaluation'
-        again_command = tool('test', args.gpus, [folder / job.file.name, last], '--work-dir', again,
-                             '--cfg-options', 'resume=False')
-        code = run_command(again_command, log, title, console)
-        record = (results(again) or [None])[-1]
     if code or not record:
         console.print(Text(f'{title} failed:', style='bold red'))
         console.print(Text('\n'.join(log.read_text().splitlines()[-TAIL:])))

@@ -1,7 +1,6 @@
 """What a state dict with timm's or torchvision's names says about its network."""
 from __future__ import annotations
 
-import ast
 import importlib.util
 import inspect
 import json
@@ -13,6 +12,7 @@ from typing import Any, get_type_hints
 from torch import Tensor
 
 from mmdssl.arguments import fits
+from mmdssl.checkpoint.config_data import read_config
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES, VisionTransformer
 from mmdssl.registry import MODELS
@@ -201,8 +201,7 @@ def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
 def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict:
     """The config of the backbone that a checkpoint carries; empty where there is none.
 
-    It is json under ``config`` (files of ours, converted ones), or ``model.backbone`` in the config of a run of
-    MMEngine, of which literals are read and nothing is run.
+    It is json under ``config`` (files of ours, converted ones), or ``model.backbone`` in the config of a run.
 
     Args:
         content: Of the file.
@@ -211,7 +210,7 @@ def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict
     """
     meta = content.get('meta')
     if isinstance(meta, dict) and isinstance(meta.get('cfg'), str):
-        model = _literal_assignment(meta['cfg'], 'model')
+        model = (read_config(meta['cfg']) or {}).get('model')
         config = model.get('backbone') if isinstance(model, dict) else None
     else:
         try:
@@ -229,24 +228,3 @@ def own_config(config: dict) -> dict | None:
     known = dict(VisionTransformer=ARCHITECTURE, TimmBackbone=OF_TIMM)
     kept = known.get(name, [key for key in config if key not in ('type', 'init_cfg')])
     return dict(type=f'mmdssl.{name}', **{key: config[key] for key in kept if key in config})
-
-
-def _literal_assignment(text: str, name: str) -> Any:
-    """Value of ``name = ...`` in the text of a config; None where it is no literal."""
-    try:
-        for statement in ast.parse(text).body:
-            if isinstance(statement, ast.Assign) and getattr(statement.targets[0], 'id', None) == name:
-                return _literal(statement.value)
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        pass
-    return None
-
-
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and getattr(node.func, 'id', None) == 'dict' and not node.args:
-        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {ast.literal_eval(key): _literal(value) for key, value in zip(node.keys, node.values)}
-    if isinstance(node, (ast.List, ast.Tuple)):
-        return [_literal(item) for item in node.elts]
-    return ast.literal_eval(node)

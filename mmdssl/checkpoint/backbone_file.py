@@ -1,13 +1,13 @@
 """The small file a run leaves for others: the backbone alone, in safetensors, with what is needed to build it again."""
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mmdssl.checkpoint.config_data import config_to_json
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.fingerprint import stated
 from mmdssl.checkpoint.pretrained import backbone_config, load_pretrained, read_pretrained
@@ -24,7 +24,7 @@ def save_backbone(backbone: nn.Module, path: str | Path, config: dict, **facts: 
         facts: More metadata: the method, the epoch, the version, ... A hash of everything is added.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
-    metadata = dict(config=json.dumps(config), **{key: str(value) for key, value in facts.items()})
+    metadata = dict(config=config_to_json(config), **{key: str(value) for key, value in facts.items()})
     with whole_file(path) as partial:
         save_file(tensors, partial, stated(tensors, metadata))
 

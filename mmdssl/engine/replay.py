@@ -4,12 +4,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import ConfigDict
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdssl.checkpoint.config_data import check_types, config_to_json, read_config
 from mmdssl.checkpoint.files import read_checkpoint, whole_file
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.optim_wrapper import autocast
@@ -35,7 +36,7 @@ def save_replay(runner: Runner, data_batch, seed: int, buffers: dict[str, Tensor
     state.update({name: buffer for name, buffer in buffers.items() if name in state})
     path = Path(runner.work_dir, f'replay_iter_{runner.iter}_rank{runner.rank}.pth')
     with whole_file(path) as partial:
-        torch.save(dict(config=runner.cfg.pretty_text, state_dict=state, optimizer=runner.optim_wrapper.state_dict(),
+        torch.save(dict(config=config_to_json(runner.cfg), state_dict=state, optimizer=runner.optim_wrapper.state_dict(),
                         progress=[runner.iter, runner.max_iters, runner.epoch, runner.max_epochs], seed=seed,
                         data_batch=data_batch), partial)
     return path
@@ -52,14 +53,17 @@ def replay(path: str | Path, device: str | None = None) -> dict[str, float]:
         The values that the algorithm logs, ``loss`` among them.
 
     Raises:
-        InputError: The file cannot be read safely, or is something else.
+        InputError: The file is no replay, or its config cannot be built without running what the file says.
     """
     device = torch.device(device or get_device())
     saved = read_checkpoint(path, device, allow=[Views, ViewGroup])
     missing = [part for part in ('config', 'state_dict', 'progress', 'seed', 'data_batch') if part not in saved]
-    if missing:
-        raise InputError(f'{path} is no replay file, for it has no {missing[0]}: give a replay_iter_*.pth that a stopped run left')
-    cfg = Config.fromstring(saved['config'], '.py')
+    config = read_config(saved['config']) if not missing else None
+    if config is None or not {'model', 'optim_wrapper'} <= config.keys():
+        raise InputError(f'{path} is no replay file, for it has no {missing[0] if missing else "config"}: give a replay_iter_*.pth that a '
+                         'stopped run left')
+    check_types(config['model'], path)
+    cfg = ConfigDict(config)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmdssl')):
         algorithm = MODELS.build(cfg.model).to(device).train()
     algorithm.load_state_dict(saved['state_dict'])

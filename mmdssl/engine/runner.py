@@ -3,29 +3,37 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
+import time
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+import mmengine
 import torch
 from mmengine import runner as base
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_distributed, master_only
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
-from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from mmengine.runner.checkpoint import _load_checkpoint_to_model, save_checkpoint, weights_to_cpu
+from mmengine.utils import apply_to
 from timm.layers import convert_sync_batchnorm
 from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmdssl.checkpoint.config_data import config_to_json
 from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
 from mmdssl.checkpoint.weights import check_resumable, check_weights, network_of
 from mmdssl.datasets.checks import explain_unusable_data
 from mmdssl.datasets.transforms.load_image import keep_skipped
+from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
@@ -44,12 +52,27 @@ class Runner(base.Runner):
     """MMEngine's runner; what differs:
 
     - checkpoints are written whole or not at all, and read without running anything they contain;
-    - a resumed model must match its checkpoint exactly;
+    - a resumed model must match its checkpoint exactly, and the log says what a resumed run takes from where;
+    - configs are stored as JSON, and formatted once, when the run starts;
     - the learning rate is scaled by the images per optimizer step, accumulated ones included;
     - several processes also run on CPUs (gloo), where batch normalisation is each process's own;
     - the console shows what happens, and only the log file environment, config and hooks as well;
     - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block, or timm's networks.
     """
+
+    @property
+    def cfg(self) -> Config:
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, cfg: Config) -> None:
+        self._cfg = FormattedOnce.__new__(FormattedOnce)
+        self._cfg.__dict__.update(cfg.__dict__)
+
+    @cached_property
+    def training_images(self) -> str:
+        """A short name for the images of the training data."""
+        return fingerprint_images(self.train_dataloader.dataset)
 
     @property
     def global_batch_size(self) -> int:
@@ -160,13 +183,14 @@ class Runner(base.Runner):
         """Load weights into the model, all of them.
 
         Raises:
-            InputError: The file is missing, damaged or refused, or does not fit the model, or, with ``resume``, is no checkpoint of a
-                run.
+            InputError: The file is missing, damaged or refused, or does not fit the model.
         """
         checkpoint = read_checkpoint(filename, map_location)
+        self._load_weights(checkpoint, filename, revise_keys)
+        return checkpoint
+
+    def _load_weights(self, checkpoint: dict, filename: str | Path, revise_keys: Sequence = ((r'^module.', ''), )) -> None:
         check_weights(filename, network_of(filename, checkpoint), unwrap(self.model).state_dict())
-        if self._resume:
-            check_resumable(filename, checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         try:
             _load_checkpoint_to_model(unwrap(self.model), checkpoint, strict=True, revise_keys=revise_keys)
@@ -176,7 +200,34 @@ class Runner(base.Runner):
                              f'alone, --pretrained ({what if len(what) <= 400 else what[:400] + "..."})') from None
         self._has_loaded = True
         self.logger.info(f'Loaded {filename}')
-        return checkpoint
+
+    def resume(self, filename: str | Path, map_location: str | torch.device = 'default') -> None:
+        """Go on where a checkpoint was saved; see :mod:`mmdssl.engine.resume` for what the config may change.
+
+        Raises:
+            InputError: The file is missing, damaged or refused, holds no run, or the config changes what is trained.
+        """
+        checkpoint = read_checkpoint(filename, get_device() if map_location == 'default' else map_location)
+        check_resumable(filename, checkpoint)
+        changes = changes_since(self, checkpoint, filename)
+        self._load_weights(checkpoint, filename)
+        meta = checkpoint['meta']
+        self.train_loop._epoch, self.train_loop._iter = meta['epoch'], meta['iter']
+        self._resume_seed(meta.get('seed'))
+        if pickle.dumps(meta.get('dataset_meta')) != pickle.dumps(getattr(self.train_dataloader.dataset, 'metainfo', None)):
+            self.logger.warning('The classes or colours of the training data are not those of the checkpoint.')
+        for part in checkpoint['message_hub'].values():
+            part.pop('cfg', None)  # the text of an old checkpoint's config
+        self.message_hub.load_state_dict(checkpoint['message_hub'])
+        rates = resume_optimizer(self, checkpoint)
+        self.register_hook(EvaluateFirstHook())
+        say_what_was_resumed(self, filename, changes, rates)
+
+    def _resume_seed(self, seed: int | None) -> None:
+        """Where the config leaves the seed to chance."""
+        if seed is not None and seed != self._randomness_cfg.get('seed'):
+            self._randomness_cfg.update(seed=seed)
+            self.set_randomness(**self._randomness_cfg)
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """MMEngine's, but ``out_dir/filename`` is at any moment the old file or the whole new one."""
@@ -184,12 +235,51 @@ class Runner(base.Runner):
         self._save_checkpoint(out_dir, filename, *args, **kwargs)
 
     @master_only
-    def _save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+    def _save_checkpoint(self, out_dir: str, filename: str, file_client_args: None = None, save_optimizer: bool = True,
+                         save_param_scheduler: bool = True, meta: dict | None = None, by_epoch: bool = True,
+                         backend_args: dict | None = None) -> None:
+        checkpoint = self._state(meta or {}, by_epoch, save_optimizer, save_param_scheduler)
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         if '://' in str(out_dir):  # a remote store, whose backend decides
-            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            save_checkpoint(checkpoint, f'{out_dir}/{filename}', backend_args=backend_args)
         else:
             with whole_file(Path(out_dir, filename)) as partial:
-                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+                save_checkpoint(checkpoint, str(partial), backend_args=backend_args)
+
+    def _state(self, meta: dict, by_epoch: bool, save_optimizer: bool, save_param_scheduler: bool) -> dict:
+        """What MMEngine stores, but for the config, which is data here and the text of a program there.
+
+        ``meta['epoch']`` and ``meta['iter']`` count what is finished: hooks save before the loop counts on.
+        """
+        meta = dict(epoch=self.epoch + by_epoch, iter=self.iter + (not by_epoch)) | meta
+        meta.update(cfg=config_to_json(self.cfg), seed=self.seed, experiment_name=self.experiment_name, world_size=self.world_size,
+                    images=self.training_images, time=time.strftime('%Y%m%d_%H%M%S'), mmengine_version=mmengine.__version__)
+        if hasattr(self.train_dataloader.dataset, 'metainfo'):
+            meta.update(dataset_meta=self.train_dataloader.dataset.metainfo)
+        state = dict(meta=meta, state_dict=weights_to_cpu(unwrap(self.model).state_dict()),
+                     message_hub=_on_cpu(self.message_hub.state_dict()))
+        if save_optimizer:
+            state['optimizer'] = _on_cpu(self.optim_wrapper.state_dict())
+        if save_param_scheduler and self.param_schedulers is not None:
+            schedulers = self.param_schedulers
+            state['param_schedulers'] = ({name: [each.state_dict() for each in group] for name, group in schedulers.items()}
+                                         if isinstance(schedulers, dict) else [each.state_dict() for each in schedulers])
+        return state
+
+
+class FormattedOnce(Config):
+    """MMEngine's config, whose text is formatted once: that takes long, and MMEngine takes whatever interrupts it for a mistake."""
+
+    @cached_property
+    def pretty_text(self) -> str:
+        try:
+            return Config.pretty_text.fget(self)
+        except SyntaxError as error:
+            raise error.__context__ or error from None
+
+
+def _on_cpu(state: dict) -> dict:
+    return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:

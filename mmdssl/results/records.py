@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -21,15 +23,46 @@ def append_record(path: str | Path, **fields) -> None:
         fields: At least ``task`` and ``metrics``; also ``checkpoint``, ``config`` and ``dataset``, fingerprints that say what
             exactly was evaluated.
     """
-    record = dict(time=datetime.now(timezone.utc).isoformat(timespec='seconds'), **fields, commit=commit(),
-                  versions=versions())
-    with open(path, 'a') as file:
-        file.write(json.dumps(record) + '\n')
+    append_line(path, dict(time=datetime.now(timezone.utc).isoformat(timespec='seconds'), **fields, commit=commit(),
+                           versions=versions()))
+
+
+def append_line(path: str | Path, record: Mapping) -> None:
+    """Append a record as it is, on a line of its own also after one that was cut short; it is on disk when this returns."""
+    with open(path, 'ab+') as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+        whole = file.read(1) in (b'', b'\n')
+        file.write(b'' if whole else b'\n')
+        file.write(json.dumps(record).encode() + b'\n')
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_records(path: str | Path) -> list[dict]:
-    """All records of a file, oldest first."""
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    """All records of a file, oldest first, without lines that are none; a warning names those."""
+    records = []
+    for number, line in enumerate(Path(path).read_text(errors='replace').split('\n'), 1):
+        try:
+            record = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError):
+            record = line
+        if isinstance(record, dict):
+            records.append(record)
+        elif record is not None:
+            warnings.warn(f'{path}, line {number}: this is no whole record (a run may have been killed while it was written) and is '
+                          'left out', stacklevel=2)
+    return records
+
+
+def is_recorded(path: str | Path, fields: Mapping) -> bool:
+    """Whether a file has a record of the same evaluation: equal in all but time, software and the values that came out."""
+    if not Path(path).is_file():
+        return False
+    known = json.loads(json.dumps(fields))
+    identity = known.keys() - {'metrics'}
+    return any(all(record.get(key) == known[key] for key in identity) and record.get('metrics', {}).keys() == known['metrics'].keys()
+               for record in read_records(path))
 
 
 def fingerprint_text(lines: Iterable[str]) -> str:

@@ -46,8 +46,11 @@ def test_a_checkpoint_between_two_log_lines_has_the_losses_before_it(train):
     assert history(resumed) == history(train(name='whole', **changes))
 
 
-def test_resume_in_another_shape_of_run_is_refused(train):
+def test_resume_in_another_shape_of_run_is_refused(train, monkeypatch):
     train(**{'train_cfg.max_epochs': 1})
+    with pytest.raises(InputError, match='cannot change train_cfg.max_epochs 1 -> 3'):
+        train(resume=True)
+    monkeypatch.setattr('mmdssl.engine.resume.read_config', lambda text: None)  # as if the checkpoint had none
     with pytest.raises(InputError, match='1 epochs and 6 iterations, but this one has 3 and 18'):
         train(resume=True)
 

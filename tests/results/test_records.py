@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, read_records, standard_metrics
+import pytest
+
+from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, is_recorded, read_records, standard_metrics
 
 
 def test_records_come_back_in_order_with_what_made_them(tmp_path):
@@ -14,6 +16,30 @@ def test_records_come_back_in_order_with_what_made_them(tmp_path):
     assert second['epoch'] == 3
     assert first['versions']['torch'] == importlib.metadata.version('torch')
     assert {'mmdssl', 'timm', 'mmengine'} <= set(first['versions'])
+
+
+def test_a_record_cut_short_costs_its_line_only(tmp_path):
+    path = tmp_path / 'results.jsonl'
+    for i in range(2):
+        append_record(path, task='knn', metrics=dict(knn20_top1=float(i)))
+    path.write_bytes(path.read_bytes()[:-30])
+    append_record(path, task='knn', metrics=dict(knn20_top1=2.))
+    with pytest.warns(UserWarning, match=rf'{path}, line 2: this is no whole record'):
+        assert [record['metrics']['knn20_top1'] for record in read_records(path)] == [0., 2.]
+    for rubbish in (b'7\n', b'\xff\x00\n', b'[' * 10**6 + b'\n'):
+        path.write_bytes(rubbish)
+        with pytest.warns(UserWarning, match='line 1'):
+            assert read_records(path) == []
+
+
+def test_an_evaluation_is_known_by_what_was_evaluated(tmp_path):
+    path = tmp_path / 'results.jsonl'
+    fields = dict(task='knn', epoch=3, checkpoint='abc', config='def', dataset='ghi', metrics=dict(knn20_top1=50.))
+    assert not is_recorded(path, fields)
+    append_record(path, **fields)
+    assert is_recorded(path, fields) and is_recorded(path, {**fields, 'metrics': dict(knn20_top1=50.1)})
+    for key, value in dict(epoch=4, checkpoint='x', config='x', dataset='x', metrics=dict(knn5_top1=50.)).items():
+        assert not is_recorded(path, {**fields, key: value})
 
 
 def test_fingerprints_tell_texts_apart():

@@ -70,19 +70,19 @@ class Jobs:
             log.write_text('some lines\nout of memory, or so\n')
             return 1
         config = next(Path(part) for part in command if part.endswith('.py') and 'tools' not in part)
-        evaluation = folder.name == 'evaluation'
         folder.mkdir(exist_ok=True)
         length = dict(train_cfg=dict(max_iters=LENGTH)) if 'video' not in str(config) else {}
         Config(length).dump(folder / config.name)
         (folder / 'last_checkpoint').write_text(str(folder / 'iter_10.pth'))
         (folder / 'iter_10.pth').touch()
         task = 'video-segmentation' if 'davis' in job else 'detection' if 'rcnn' in job else 'segmentation'
-        if job in self.stopped and not evaluation:
+        if job in self.stopped:
+            log.write_text('')
             return 0
         labels = dict(task=task, dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16')
         append_record(folder / 'results.jsonl', **labels,
                       metrics={name: scores['random' not in job] for name, scores in SCORES[task].items()},
-                      **({} if evaluation or not length else dict(iteration=LENGTH, epoch=0)))
+                      **(dict(iteration=LENGTH, epoch=0) if length else {}))
         return 0
 
     @property
@@ -192,16 +192,28 @@ def test_another_recipe_starts_its_jobs_afresh(run, jobs):
     assert run() == (0, [])  # the results of both recipes are kept
 
 
-def test_a_job_stopped_in_its_last_evaluation_is_evaluated(run, jobs, tmp_path):
+def test_a_job_without_its_last_evaluation_has_failed(run, jobs, capsys):
+    """Training goes on until it is written, so there was something else."""
     jobs.stopped = {'small_semfpn_world'}
-    code, names = run()
-    assert code == 0 and names == [*QUICK[:4], 'evaluation', *QUICK[4:]]
-    command = jobs.commands[4]
-    job = tmp_path / 'out/small_semfpn_world'
-    assert command[:3] == [str(ROOT / 'tools/test.py'), str(job / 'small_semfpn_world.py'), str(job / 'iter_10.pth')]
-    assert command[-2:] == ['--cfg-options', 'resume=False']
-    records = {record['job']: record for record in read_records(tmp_path / 'out/results.jsonl')}
-    assert records['small_semfpn_world']['metrics'] == dict(mIoU=30.5)
+    assert run() == (1, QUICK)
+    assert 'small_semfpn_world (4 of 6) failed' in capsys.readouterr().out
+    jobs.stopped = set()
+    assert run() == (0, ['small_semfpn_world'])
+
+
+def test_a_line_cut_short_costs_that_line_only(run, tmp_path, capsys):
+    run()
+    file = tmp_path / 'out/results.jsonl'
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-40])  # killed while it was written
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match=r'results.jsonl, line 6: this is no whole record'):
+        assert run('--table-only') == (0, [])
+    shown = capsys.readouterr().out
+    assert 'on 1 of 2 tasks' in shown and 'Video' not in shown
+    with pytest.warns(UserWarning):
+        assert run() == (0, QUICK[5:])
+    assert file.read_bytes().count(b'\n') == 7 and 'on 1 of 3 tasks' in capsys.readouterr().out
 
 
 def test_dense_suite_stands_next_to_published_rows(run, tmp_path, capsys):

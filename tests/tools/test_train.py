@@ -1,6 +1,7 @@
 """The command line of ``tools/train.py``, on a tiny DINO and a few rendered images."""
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import os
@@ -231,6 +232,30 @@ def test_compiled_blocks_train_alike(main, here, monkeypatch):
     assert losses['compiled'] == pytest.approx(losses['plain'], abs=1e-5)
     assert keys['compiled'] == keys['plain']
     assert not counters['graph_break']
+
+
+@pytest.mark.parametrize('moment, n', [
+    ('mmdssl.engine.loops.KNNLoop.run', 1), ('mmdssl.engine.loops.KNNLoop.run', 3), ('mmdssl.protocols.knn.KNNMetric.__call__', 2),
+    ('mmdssl.engine.hooks.CheckpointHook._save_best_checkpoint', 2), ('mmdssl.engine.hooks.CheckpointHook._save_best_checkpoint', 3)])
+def test_each_evaluation_of_a_killed_run_is_recorded_once(main, here, monkeypatch, moment, n):
+    """Killed before or in an evaluation, or after its record and before its checkpoint."""
+    assert main(['tiny.py', '--work-dir', 'whole']) == 0
+    module, name, method = moment.rsplit('.', 2)
+    owner, calls = getattr(importlib.import_module(module), name), []
+    original = getattr(owner, method)
+
+    def die(*args, **kwargs):
+        calls.append(moment)
+        if len(calls) == n:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, method, die)
+        main(['tiny.py'])
+    assert main(['tiny.py', '--resume']) == 0
+    whole, killed = ([{key: value for key, value in record.items() if key != 'time'} for record in records(here / folder)]
+                     for folder in ('whole', 'work_dirs/tiny'))
+    assert killed == whole and [record['epoch'] for record in whole] == [0, 1, 2]
 
 
 @pytest.mark.parametrize('kind', ['folder', 'list', 'coco'])

@@ -1,6 +1,7 @@
 """When checkpoints are written and deleted."""
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mmengine import hooks
@@ -15,40 +16,79 @@ from mmdssl.registry import HOOKS
 class CheckpointHook(hooks.CheckpointHook):
     """MMEngine's hook in an order that a crash cannot spoil.
 
-    The new checkpoint is written first, then the note that names it, and only then is an old one deleted.
+    The new checkpoint is written first, then the note that names it, and only then are old ones deleted. Every checkpoint lists those
+    that were to be deleted after it, so that a resumed run deletes what a killed one could not. What no checkpoint of this run lists
+    (copies under other names, files of another run in the same folder) is never deleted; of half-written files, those that only this
+    hook and :class:`ExportBackboneHook` write.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        hub = runner.message_hub
+        steps = hub.pop_info('keep_ckpt_ids', [])  # in old checkpoints, and in those of MMEngine
+        hub._resumed_keys.pop('keep_ckpt_ids', None)
+        super().before_train(runner)
+        self._kept: list[str] = hub.get_info('kept_ckpts', [self.filename_tmpl.format(step) for step in steps])
+        self._outdated: list[str] = hub.get_info('outdated_ckpts', [])
+        self.last_ckpt = self._here(hub.get_info('last_ckpt'))
+        if self.save_best and len(self.key_indicators) == 1:
+            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        self._remove_outdated()
+        if is_main_process():
+            self._remove_partial({Path(runner.work_dir), Path(self.out_dir)})
+
+    def _here(self, path: str | None) -> str | None:
+        """A file of this run, also after its folder was moved or copied."""
+        return path and self.file_backend.join_path(self.out_dir, Path(path).name)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        runner.message_hub.update_info('evaluated', runner.iter)
+        super().after_val_epoch(runner, metrics)
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
-        outdated = []
+        hub, name = runner.message_hub, self.filename_tmpl.format(step)
         if self.max_keep_ckpts > 0:
-            kept = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
-            outdated, kept = kept[:-self.max_keep_ckpts], kept[-self.max_keep_ckpts:]
-            self.keep_ckpt_ids.clear()
-            self.keep_ckpt_ids.extend(kept)
-            runner.message_hub.update_info('keep_ckpt_ids', kept)
-        name = self.filename_tmpl.format(step)
+            kept = [*(kept for kept in self._kept if kept != name), name]
+            self._outdated += kept[:-self.max_keep_ckpts]
+            self._kept = kept[-self.max_keep_ckpts:]
+            hub.update_info('kept_ckpts', self._kept)
+        hub.update_info('outdated_ckpts', self._outdated)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(self.out_dir, name, save_optimizer=self.save_optimizer,
                                save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
                                backend_args=self.backend_args, **self.args)
         if is_main_process():
             with whole_file(Path(runner.work_dir, 'last_checkpoint')) as note:
                 note.write_text(self.last_ckpt)
-            for old in outdated:
-                self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
+        self._remove_outdated(name)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best or len(self.key_indicators) > 1:
             super()._save_best_checkpoint(runner, metrics)
             return
         previous, self.best_ckpt_path = self.best_ckpt_path, None
+        before = list(self._outdated)
+        if previous:
+            self._outdated.append(Path(previous).name)
         super()._save_best_checkpoint(runner, metrics)
         if self.best_ckpt_path is None:
-            self.best_ckpt_path = previous
-        elif previous and previous != self.best_ckpt_path and is_main_process():
-            self._remove(previous)
+            self.best_ckpt_path, self._outdated = previous, before
+        else:
+            self._remove_outdated()
 
-    def _remove(self, path: str) -> None:
-        if self.file_backend.isfile(path):
-            self.file_backend.remove(path)
+    def _remove_outdated(self, *new: str) -> None:
+        in_use = {*new, *self._kept, Path(getattr(self, 'best_ckpt_path', None) or '').name}
+        for name in self._outdated:
+            path = self.file_backend.join_path(self.out_dir, name)
+            if is_main_process() and name not in in_use and self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+        self._outdated = []
+
+    def _remove_partial(self, folders: set[Path]) -> None:
+        """What a process left that was killed while it wrote."""
+        ours = re.compile(rf'\.({re.escape(self.filename_tmpl).replace(re.escape("{}"), "[0-9]+")}|best_.+\.pth|last_checkpoint|'
+                          r'backbone\.safetensors)\.partial')
+        for folder in folders:
+            for path in folder.glob('.*.partial'):
+                if ours.fullmatch(path.name):
+                    path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 
 WATCHED = ('loss_cls', 'entropy', 'kl', 'effective_rank')
+BEST_RANK = 'best_effective_rank'
 
 
 @HOOKS.register_module()
@@ -41,8 +42,8 @@ class CollapseHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self.monitor = CollapseMonitor(getattr(unwrap(runner.model), 'num_prototypes', None), **self.limits)
-        past = runner.message_hub.log_scalars.get('train/effective_rank')
-        self.monitor.best_rank = float(past.max()) if past else 0.
+        past = runner.message_hub.log_scalars.get('train/effective_rank')  # all that old checkpoints have
+        self.monitor.best_rank = runner.message_hub.get_info(BEST_RANK, float(past.max()) if past else 0.)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if not self.every_n_train_iters(runner, self.interval):
@@ -66,6 +67,9 @@ class CollapseHook(Hook):
         values = dict(zip(values, mean.tolist()))
         for name, value in values.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
+        if 'effective_rank' in values:  # the history is bounded
+            best = max(runner.message_hub.get_info(BEST_RANK, self.monitor.best_rank), values['effective_rank'])
+            runner.message_hub.update_info(BEST_RANK, best)
         return values
 
 

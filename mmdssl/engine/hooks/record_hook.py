@@ -10,13 +10,14 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+from mmdssl.checkpoint.config_data import fingerprint_config
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
 from mmdssl.datasets.images import image_names
 from mmdssl.engine.backbone import backbone_of, config_of
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.models.backbones.names import backbone_name
 from mmdssl.registry import HOOKS
-from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, standard_metrics
+from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, is_recorded, standard_metrics
 
 # mmdet gives no figures for a detector that finds nothing at all.
 NOTHING_FOUND = {'detection': {f'{kind}_AP{iou}': 0. for kind in ('box', 'mask') for iou in ('', 50, 75)}}
@@ -25,6 +26,8 @@ NOTHING_FOUND = {'detection': {f'{kind}_AP{iou}': 0. for kind in ('box', 'mask')
 @HOOKS.register_module()
 class RecordHook(Hook):
     """Appends a record to ``work_dir/results.jsonl`` after each evaluation, see :mod:`mmdssl.results.records`.
+
+    A resumed run that repeats an evaluation of its training (same weights, progress, data and config) does not record it again.
 
     Args:
         task: What was measured, as the published rows call it: ``'knn'``, ``'detection'``, ``'segmentation'``,
@@ -47,16 +50,18 @@ class RecordHook(Hook):
             return
         model = unwrap(runner.model)
         weights = model.backbone if self.labels['task'] == 'knn' else model
-        append_record(
-            Path(runner.work_dir, 'results.jsonl'),
+        path = Path(runner.work_dir, 'results.jsonl')
+        record = dict(
             **{key: value for key, value in self.labels.items() if value is not None},
             method=type(model).__name__,
             **_backbone(model, runner.cfg.model),
             **progress,
             metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
             checkpoint=fingerprint_weights(weights),
-            config=fingerprint_text([runner.cfg.pretty_text]),
+            config=fingerprint_config(runner.cfg),
             dataset=fingerprint_text(image_names(dataset)))
+        if not (progress and is_recorded(path, record)):
+            append_record(path, **record)
 
 
 def _backbone(model: nn.Module, cfg: Mapping) -> dict[str, str | dict]:

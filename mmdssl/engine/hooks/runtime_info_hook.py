@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmdssl.registry import HOOKS
 
-HISTORY = 10_000
+HISTORY = 1_000
 
 
 @HOOKS.register_module()
@@ -17,9 +17,9 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
     """MMEngine's hook, with the losses of every iteration kept on the device until someone wants to read them.
 
     They are read in one transfer, averaged over processes in one reduction, when the logger prints, at the end of an
-    epoch and before a checkpoint. Every iteration's value reaches the message hub, so smoothing windows stay what
-    they are; but only the last 10,000 stay there, because MMEngine copies the history in every iteration and into
-    every checkpoint.
+    epoch and before a checkpoint. Every iteration's value reaches the message hub, but only the last 1,000 stay there, because
+    MMEngine copies the history in every iteration and into every checkpoint. The log's smoothing windows are far shorter (50);
+    a longer one of ``log_processor`` keeps as many values as it needs, and ``'epoch'`` and ``'global'`` mean at most 1,000.
     """
 
     def __init__(self):
@@ -27,8 +27,16 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
         self._names: list[str] = []
         self._values: list[Tensor] = []
 
+    def before_run(self, runner: Runner) -> None:
+        """Without MMEngine's copy of the config: a checkpoint has it under ``meta``."""
+        runner.message_hub.update_info_dict(dict(seed=runner.seed, experiment_name=runner.experiment_name))
+        self.last_loop_stage = None
+
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        processor = runner.log_processor
+        windows = [processor.window_size, *(custom.get('window_size') for custom in processor.custom_cfg)]
+        self._history = max([HISTORY, *(window for window in windows if isinstance(window, int))])
         self._intervals = [hook.interval for hook in runner.hooks if isinstance(hook, hooks.LoggerHook)]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
@@ -46,8 +54,8 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
         if self._values:
             values = torch.cat(self._values)
             all_reduce(values, 'mean')
+            for history in runner.message_hub.log_scalars.values():
+                history.max_length = self._history
             for name, value in zip(self._names, values.tolist()):
                 runner.message_hub.update_scalar(name, value)
-            for history in runner.message_hub.log_scalars.values():
-                history.max_length = HISTORY
             self._names, self._values = [], []

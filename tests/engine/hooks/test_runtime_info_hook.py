@@ -43,8 +43,9 @@ def test_no_value_is_lost_or_changed(train):
 
 def test_the_history_is_bounded(train, monkeypatch):
     monkeypatch.setattr('mmdssl.engine.hooks.runtime_info_hook.HISTORY', 5)
-    runner = train()
-    assert len(history(runner)) == len(history(runner, 'time')) == 5
+    for window in (5, 7):
+        runner = train(str(window), **{'log_processor.window_size': window})
+        assert len(history(runner)) == len(history(runner, 'time')) == window
 
 
 def test_kept_values_do_not_keep_the_graph():
