@@ -1,0 +1,76 @@
+"""Processes that load data: what they do where the machine fails them, and the memory they share with the one that trains."""
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch._utils import ExceptionWrapper
+from torch.utils.data import DataLoader
+
+SHARED_MEMORY = Path('/dev/shm')
+
+
+def prepare_workers(loader: DataLoader) -> None:
+    """Have the workers of a loader report what they cannot send, and leave signals to the process that trains."""
+    loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
+
+
+def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    # A terminal, a cluster or a group's kill signals these processes too, but only the one that trains may decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_if_the_parent_says_so, daemon=True).start()
+    # By itself the thread that sends batches drops one that finds no memory, and the process that trains waits for ever.
+    Queue._on_queue_feeder_error = _send_error
+    if then:
+        then(worker)
+
+
+def _end_if_the_parent_says_so() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _send_error(queue: Queue, error: Exception, item: tuple[int, Any]) -> None:
+    """In place of a batch, the error that kept it from being sent; raised where the batch is awaited."""
+    queue.put((item[0], ExceptionWrapper(where='a process that sends a batch')))
+
+
+def free_shared_memory() -> int | None:
+    """Bytes; None where the system has no such place."""
+    return shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+
+
+def shared_bytes(batch: Any) -> int:
+    """Bytes that a batch of any kind takes in shared memory, which holds its tensors."""
+    counter = _TensorCounter(io.BytesIO())
+    counter.dump(batch)
+    return sum(counter.sizes.values())
+
+
+class _TensorCounter(pickle.Pickler):
+    """Meets the tensors of an object as sending it does."""
+
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file)
+        self.sizes: dict[int, int] = {}
+
+    def persistent_id(self, obj: Any) -> str | None:
+        if not isinstance(obj, Tensor):
+            return None
+        storage = obj.untyped_storage()
+        self.sizes[storage.data_ptr()] = storage.nbytes()
+        return 'tensor'
