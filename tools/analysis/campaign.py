@@ -130,7 +130,7 @@ def _judge(status: int | None, output: str, expected: tuple[str, ...]) -> tuple[
         return 'HANG', last
     if 'Traceback (most recent call last)' in output:
         return 'TRACEBACK', last
-    sentence = next((line for line in reversed(lines) if line.startswith('error: ') or ': error: ' in line), None)
+    sentence = next((line for line in reversed(lines) if line.startswith(('error: ', 'stopped')) or ': error: ' in line), None)
     verdict = 'fine' if status == 0 else 'killed' if status < 0 else 'sentence' if sentence else 'SILENT'
     if verdict == 'fine' and verdict not in expected:
         return 'SILENT', 'accepted'
