@@ -33,7 +33,8 @@ ADVICE = {
     errno.EAGAIN: 'no more processes can be started, raise the limit (ulimit -u) or use fewer workers (train_dataloader.num_workers)',
     errno.ENOMEM: f'the machine ran out of memory, {MEMORY}',
 }
-WORKER = re.compile(r'DataLoader worker \(pid[^)]*\)+ (?:is killed by signal: ([\w ]+)|exited unexpectedly)|process pool was terminated abruptly')
+WORKER = re.compile(r'DataLoader worker \(pid.*?\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)|'
+                    'process pool was terminated abruptly')
 PEER = re.compile('Connection (closed|reset) by peer|remote process exited|Broken pipe .*pair|failed to connect to peer', re.IGNORECASE)
 
 

@@ -6,11 +6,13 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from torch import Tensor
@@ -18,24 +20,45 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 SHARED_MEMORY = Path('/dev/shm')
+SIGNALS = {signal.SIGINT, signal.SIGUSR1} | ({signal.SIGTERM} if hasattr(signal, 'sigwaitinfo') else set())
 
 
 def prepare_workers(loader: DataLoader) -> None:
-    """Have the workers of a loader report what they cannot send, and leave signals to the process that trains."""
+    """Have the workers of a loader report what they cannot send, and leave signals to the process that trains.
+
+    A terminal, a cluster or a signal to a process group reaches them too, but only the one that trains may decide.
+    """
+    loader._get_iterator = partial(_start_iterator, loader._get_iterator)
     loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
 
 
+def _start_iterator(start: Callable[[], Iterator]) -> Iterator:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # processes and threads are born with it
+    try:
+        return start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
-    # A terminal, a cluster or a group's kill signals these processes too, but only the one that trains may decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if signal.SIGTERM in SIGNALS:
         threading.Thread(target=_end_if_the_parent_says_so, daemon=True).start()
+    sys.excepthook = _report  # of threads, which find the one that trains gone where it ended by an error
     # By itself the thread that sends batches drops one that finds no memory, and the process that trains waits for ever.
     Queue._on_queue_feeder_error = _send_error
     if then:
         then(worker)
+
+
+def _end_if_the_parent_says_so() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_if_the_parent_says_so() -> None:

@@ -71,7 +71,7 @@ def run_case(case: Case, log: Path) -> Outcome:
     status = _wait(pid, start + case.limit)
     seconds = time.monotonic() - start
     _end_group(pid)
-    output = log.read_text(errors='replace')
+    output = log.read_text(errors='replace').replace('\0', '')
     verdict, said = _judge(status, output, case.expected)
     if verdict not in BAD and case.check and (lost := case.check()):
         verdict, said = 'LOST', lost

@@ -349,9 +349,10 @@ class Campaign:
     def environments(self):
         yield self.case('console-full', REFUSED + FINE, lambda at: redirect('/dev/full'))
         yield self.case('console-gone', REFUSED + FINE + KILLED, lambda at: broken_pipe())
-        for name, changes in dict(c_locale=dict(LC_ALL='C', LANG='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0'),
-                                  no_home=dict(HOME=None, USER=None, LOGNAME=None), home_gone=dict(HOME='/nonexistent', TMPDIR='/nonexistent'),
-                                  ).items():
+        changed = {'c-locale': dict(LC_ALL='C', LANG='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0'),
+                   'no-home': dict(HOME=None, USER=None, LOGNAME=None),
+                   'home-gone': dict(HOME='/nonexistent', TMPDIR='/nonexistent')}
+        for name, changes in changed.items():
             folder = self.out / f'environment-{name}'
             yield Case(folder.name, partial(self.elsewhere, folder, changes), FINE,
                        check=lambda folder=folder: None if same(weights(folder), self.reference) else 'other weights')

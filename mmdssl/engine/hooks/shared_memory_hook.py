@@ -39,10 +39,11 @@ class SharedMemoryHook(Hook):
         batch = shared_bytes(data_batch)
         if (needed := processes * in_flight * batch) < NEAR * self._free:
             return
-        text = (f'the batches that workers have in flight need {_mib(needed)} of shared memory ({processes} processes x {in_flight} '
-                f'batches of {_mib(batch)}), and /dev/shm has {_mib(self._free)} free: give the container more (docker run '
-                f'--shm-size={2 * needed // 2**30 + 1}g, or --ipc=host), lower train_dataloader.num_workers, prefetch_factor or '
-                'batch_size, or load data in the process itself with train_dataloader.num_workers=0')
+        text = (f'batches that workers have in flight need {_mib(needed)} of shared memory ({processes} '
+                f'process{"es" * (processes > 1)} x {in_flight} batches of {_mib(batch)}), and /dev/shm has {_mib(self._free)} free: give '
+                f'the container more (docker run --shm-size={2 * needed // 2**30 + 1}g, or --ipc=host), lower '
+                'train_dataloader.num_workers, prefetch_factor or batch_size, or load data in the process itself with '
+                'train_dataloader.num_workers=0')
         if needed > self._free:
             raise InputError(text)
         runner.logger.warning(text)
