@@ -1,6 +1,7 @@
 """Image files: finding them, and reading any of them as RGB."""
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.errors import InputError
+
+NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
 
 
 def read_rgb(path: str) -> Image.Image | None:
@@ -21,7 +24,9 @@ def read_rgb(path: str) -> Image.Image | None:
     try:
         with Image.open(path) as image:
             return to_rgb(image)
-    except Exception:  # on broken data, decoders raise almost anything: OSError, SyntaxError, struct.error ...
+    except Exception as error:  # on broken data, decoders raise almost anything: OSError, SyntaxError, struct.error ...
+        if isinstance(error, MemoryError) or getattr(error, 'errno', None) in NOT_OF_THE_FILE:
+            raise
         return None
 
 

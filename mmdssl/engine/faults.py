@@ -93,7 +93,7 @@ def _file(error: BaseException, text: str) -> str:
     if named is None:
         found = re.search(r"\[Errno \d+\] [^'\n]*: '([^'\n]+)'", text)
         named = found and found[1]
-    return f" ('{named}')" if named else ''
+    return f" ('{os.fsdecode(named)}')" if isinstance(named, (str, bytes)) else ''
 
 
 def _first_line(text: str) -> str:

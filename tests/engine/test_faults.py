@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch._utils import ExceptionWrapper
 
 from mmdssl.checkpoint.files import whole_file
+from mmdssl.datasets.images import read_rgb
 from mmdssl.engine.faults import explain_fault
 
 
@@ -86,3 +87,12 @@ def test_safetensors_that_find_no_room_are_explained():
     with pytest.raises(Exception) as caught:
         save_file(dict(a=torch.zeros(3)), '/dev/null/x')
     assert 'not a directory: a file is where a folder is needed' in explain_fault(caught.value)
+
+
+@pytest.mark.parametrize('error', [raised(errno.EMFILE), raised(errno.ESTALE), MemoryError()])
+def test_an_image_is_not_blamed_for_the_machine(tmp_path, monkeypatch, error):
+    def fail(path):
+        raise error
+    monkeypatch.setattr('PIL.Image.open', fail)
+    with pytest.raises(type(error)):
+        read_rgb(str(tmp_path / 'a.png'))

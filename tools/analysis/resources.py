@@ -235,7 +235,7 @@ class Campaign:
                     original(*args)
                 workers._start_worker = start
             return prepare
-        yield self.case('a-worker-without-memory', REFUSED, worker_with(resource.RLIMIT_AS, 2**20), resume=False,
+        yield self.case('a-worker-without-memory', REFUSED, worker_with(resource.RLIMIT_AS, 2**26), resume=False,
                         arguments=('--cfg-options', 'train_dataloader.dataset.views.global_.size=2048'))
         yield self.case('a-worker-without-files', REFUSED, worker_with(resource.RLIMIT_NOFILE, 12))
 
@@ -361,9 +361,8 @@ class Campaign:
         """The run in a new interpreter with another environment."""
         config = self.out / f'{folder.name}.py'
         config.write_text(CONFIG.format(data=self.data))
-        environment = {**os.environ, **changes, 'PYTHONPATH': str(ROOT)}
         return subprocess.run([sys.executable, ROOT / 'tools/train.py', config, '--work-dir', folder],
-                              env={key: value for key, value in environment.items() if value is not None}).returncode
+                              env=environment(**changes)).returncode
 
     def tools(self):
         backbone = self.out / 'reference/backbone.safetensors'
@@ -409,6 +408,10 @@ def same(one, other) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     return one == other
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    return {key: value for key, value in {**os.environ, 'PYTHONPATH': str(ROOT), **changes}.items() if value is not None}
 
 
 def twice(pid: int, number: int) -> None:
