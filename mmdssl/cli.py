@@ -81,7 +81,7 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
         again) where a signal stopped a run that has saved, of several processes in the main one only.
     """
     try:
-        with _ctrl_c_once():
+        with _ctrl_c_once(), _sentences_of_threads():
             run()
     except (InputError, NonFiniteLossError) as error:
         message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
@@ -109,6 +109,20 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
 
 def _say(*parts: str) -> None:
     print('; '.join(filter(None, parts)), file=sys.stderr)
+
+
+@contextmanager
+def _sentences_of_threads() -> Iterator[None]:
+    """Threads that write beside the run, such as TensorBoard's, fail by the machine as it does."""
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        fault = failed.exc_value and explain_fault(failed.exc_value)
+        _say(f'warning: {fault}') if fault else threading.__excepthook__(failed)
+    before, threading.excepthook = threading.excepthook, report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

@@ -244,8 +244,8 @@ def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here,
     stop_in_iteration(monkeypatch, 5, signal.SIGINT)
     assert main(['tiny.py', '--work-dir', 'my run', '--cfg-options', 'train_dataloader.num_workers=1']) == 130
     assert capfd.readouterr().err == (
-        f"stopped by Ctrl-C; the last checkpoint is {here}/my run/epoch_1.pth, to continue: python tools/train.py tiny.py --work-dir 'my run' "
-        '--cfg-options train_dataloader.num_workers=1 --resume\n')
+        f'stopped by Ctrl-C; the last checkpoint is {here}/my run/epoch_1.pth, to continue: python tools/train.py tiny.py '
+        "--work-dir 'my run' --cfg-options train_dataloader.num_workers=1 --resume\n")
     assert main(['tiny.py', '--work-dir', 'my run', '--resume']) == 0
     assert 'Epoch(train) [1]' not in capfd.readouterr().out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -483,12 +483,12 @@ def own_mounts() -> bool:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('out', type=Path, help='folder for the runs and their logs; what is in it goes')
-    parser.add_argument('--only', default='', metavar='TEXT', help='the cases with this in their name')
+    parser.add_argument('--only', default=[''], nargs='+', metavar='TEXT', help='the cases with one of these in their name')
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     campaign = Campaign(args.out.resolve(), own_mounts())
     campaign.prepare()
-    outcomes = run_cases((case for case in campaign.cases() if args.only in case.name), args.out / 'logs')
+    outcomes = run_cases((case for case in campaign.cases() if any(part in case.name for part in args.only)), args.out / 'logs')
     (args.out / 'outcomes.json').write_text(json.dumps([vars(outcome) for outcome in outcomes], indent=1))
     for reason in campaign.left_out:
         print(f'left out: {reason}')
