@@ -60,7 +60,7 @@ def _explain(error: BaseException) -> str | None:
     if isinstance(error, torch.OutOfMemoryError) or 'CUDA error: out of memory' in text:
         return (f'the GPU ran out of memory ({_first_line(text)}): lower train_dataloader.batch_size, with as much higher '
                 'optim_wrapper.accumulative_counts, use --amp bf16, or look with nvidia-smi who else uses the GPU')
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and 'MemoryError: ' in text:  # numpy's, from a worker
         return f'the machine ran out of memory: {MEMORY}'
     if not isinstance(error, (OSError, RuntimeError, SafetensorError)):
         return None

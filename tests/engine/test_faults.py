@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import os
 
+import numpy as np
 import pytest
 import torch
+from numpy._core._exceptions import _ArrayMemoryError
 from safetensors.torch import save_file
 from torch._utils import ExceptionWrapper
 
@@ -42,6 +44,7 @@ def in_a_worker(error: Exception) -> Exception:
     (raised(errno.EAGAIN), 'ulimit -u'),
     (in_a_worker(raised(errno.EACCES, '/data/a.jpg')), "permission denied ('/data/a.jpg')"),
     (in_a_worker(MemoryError()), 'the machine ran out of memory'),
+    (in_a_worker(_ArrayMemoryError((9, 9), np.dtype(np.uint8))), 'the machine ran out of memory'),
     (in_a_worker(RuntimeError('unable to open shared memory object </torch_1_2> in read-write mode: Too many open files (24)')),
      'too many open files: too many files are open, raise the limit'),
     (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '), 'use fewer workers (train_dataloader.num_workers)'),

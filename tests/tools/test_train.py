@@ -246,6 +246,7 @@ def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here,
     assert capfd.readouterr().err == (
         f'stopped by Ctrl-C; the last checkpoint is {here}/my run/epoch_1.pth, to continue: python tools/train.py tiny.py '
         "--work-dir 'my run' --cfg-options train_dataloader.num_workers=1 --resume\n")
+    monkeypatch.setattr(TrainLoop, 'run_iter', RUN_ITER)
     assert main(['tiny.py', '--work-dir', 'my run', '--resume']) == 0
     assert 'Epoch(train) [1]' not in capfd.readouterr().out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from campaign import FINE, KILLED, REFUSED, Case, report, run_case, run_cases
 from PIL import Image
+from torch.utils import tensorboard  # noqa: F401  before a case becomes another user, who may not read where it is installed
 
 import mmdssl
 import mmdssl.engine.workers as workers
@@ -140,10 +141,14 @@ class Campaign:
                     pixels = np.random.default_rng([i, len(part), ord(name)]).integers(0, 255, (24, 24, 3), np.uint8)
                     Image.fromarray(pixels).save(folder / part / name / f'{i}.png')
 
-    def train(self, work_dir: Path, *arguments: str, data: Path | None = None) -> int:
+    def config(self, work_dir: Path, data: Path | None) -> Path:
         config = self.out / f'{work_dir.name}.py'
         if not config.exists():
             config.write_text(CONFIG.format(data=data or self.data))
+        return config
+
+    def train(self, work_dir: Path, *arguments: str, data: Path | None = None) -> int:
+        config = self.config(work_dir, data)
         sys.argv = [str(ROOT / 'tools/train.py'), str(config), '--work-dir', str(work_dir), *arguments]
         return self.tool.main(sys.argv[1:])
 
@@ -163,6 +168,7 @@ class Campaign:
         """A training that something is done to, while it waits (``meanwhile``) or before (``prepare``, in its process)."""
         folder = work_dir or self.out / name
         moments = Moments(self.out)
+        self.config(folder, data)
 
         def run() -> int:
             moments.__init__(self.out)
