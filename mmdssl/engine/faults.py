@@ -73,7 +73,7 @@ def _explain(error: BaseException) -> str | None:
     for number, advice in ADVICE.items():
         meaning = os.strerror(number)
         if getattr(error, 'errno', None) == number or meaning in text:
-            if number == errno.ENOSPC and 'shared memory' in text:
+            if number == errno.ENOSPC and ('shared memory' in text or '/dev/shm' in text):
                 return SHARED_MEMORY
             return f'{meaning.lower()}{_file(error, text)}: {advice}'
     return None

@@ -1,6 +1,7 @@
 """Processes that load data: what they do where the machine fails them, and the memory they share with the one that trains."""
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -18,6 +19,7 @@ from typing import Any
 from torch import Tensor
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 SHARED_MEMORY = Path('/dev/shm')
 SIGNALS = {signal.SIGINT, signal.SIGUSR1} | ({signal.SIGTERM} if hasattr(signal, 'sigwaitinfo') else set())
@@ -36,6 +38,11 @@ def _start_iterator(start: Callable[[], Iterator]) -> Iterator:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # processes and threads are born with it
     try:
         return start()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            error.filename = str(SHARED_MEMORY)  # where queues have their semaphores
+        _MultiProcessingDataLoaderIter._shutdown = True  # else its half-made object complains when it goes
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -33,6 +33,7 @@ def in_a_worker(error: Exception) -> Exception:
 
 @pytest.mark.parametrize('error, sentence', [
     (raised(errno.ENOSPC, 'run/epoch_1.pth'), "no space left on device ('run/epoch_1.pth'): the disk is full, make room"),
+    (raised(errno.ENOSPC, '/dev/shm'), 'docker run --shm-size'),
     (raised(errno.EDQUOT), 'the quota of disk space is used up'),
     (raised(errno.EFBIG, 'a'), 'ulimit -f'),
     (raised(errno.EACCES, 'a'), "permission denied ('a'): this user may not do that"),
