@@ -85,6 +85,7 @@ class Runner(base.Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_people)
+                handler.handleError = lambda record: None  # a console that is gone or full: the log file has it all
             else:
                 handler.handleError = _stop_run  # logging prints a traceback for each line that a full disk does not take
         return logger
