@@ -5,20 +5,23 @@ import argparse
 import gc
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
 
 from mmdssl.engine.config_check import check_options
+from mmdssl.engine.faults import causes, explain_fault
 from mmdssl.engine.optim_wrapper import NonFiniteLossError
-from mmdssl.errors import InputError
+from mmdssl.errors import InputError, Stopped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,15 +87,78 @@ def _import_quietly(scope: str) -> None:
             import_module(f'{scope}.evaluation')
 
 
-def guarded(run: Callable[[], None]) -> int:
-    """Run; returns the exit code: 2 after an error that the message on stderr explains."""
+def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '') -> int:
+    """Run, and say in one line what ended it.
+
+    What went wrong with the machine (:func:`mmdssl.engine.faults.explain_fault`) is a sentence too; errors of which we know
+    nothing are ours, and keep their traceback.
+
+    Args:
+        run: What to do.
+        continuation: Where a run that was stopped, by whatever, stands, and how to go on; in a few words.
+
+    Returns:
+        The exit code: 2 after an error that the message on stderr explains; 130 after Ctrl-C; 75 (EX_TEMPFAIL of sysexits.h: try
+        again) where a signal stopped a run that has saved, of several processes in the main one only.
+    """
     try:
-        run()
+        with _ctrl_c_once(), _sentences_of_threads():
+            run()
     except (InputError, NonFiniteLossError) as error:
         message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
-        print(f'error: {message.strip()}', file=sys.stderr)
+        _say(f'error: {message.strip()}')
+        return 2
+    except Stopped as stop:
+        if is_main_process():
+            _say(f'stopped: {stop}', continuation())
+        return os.EX_TEMPFAIL if is_main_process() else 0
+    except BaseException as error:
+        if any(isinstance(each, KeyboardInterrupt) for each in causes(error)):
+            if is_main_process():
+                _say('stopped by Ctrl-C', continuation())
+            return 130
+        fault = explain_fault(error)
+        if fault is None or isinstance(error, SystemExit):
+            raise
+        _say(f'error: {fault}', continuation())
         return 2
     if is_distributed():
         gc.collect()  # what holds the group keeps its threads alive, which may abort the process when it ends
         torch.distributed.destroy_process_group()
     return 0
+
+
+def _say(*parts: str) -> None:
+    print('; '.join(filter(None, parts)), file=sys.stderr)
+
+
+@contextmanager
+def _sentences_of_threads() -> Iterator[None]:
+    """Threads that write beside the run, such as TensorBoard's, fail by the machine as it does."""
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        fault = failed.exc_value and explain_fault(failed.exc_value)
+        _say(f'warning: {fault}') if fault else threading.__excepthook__(failed)
+    before, threading.excepthook = threading.excepthook, report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+@contextmanager
+def _ctrl_c_once() -> Iterator[None]:
+    """The first Ctrl-C is a KeyboardInterrupt, the second one ends the process however long it takes to clear up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, before)

@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one sentence that says what is wrong, where, and what to do. Command-line tools print it without a
     traceback.
     """
+
+
+class Stopped(Exception):
+    """The run was asked to end, and has saved from where ``--resume`` continues it."""

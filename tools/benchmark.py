@@ -22,6 +22,7 @@ from mmdssl.checkpoint import backbone_config
 from mmdssl.checkpoint.files import read_safetensors
 from mmdssl.cli import guarded
 from mmdssl.datasets.sample_world import make_sample_world
+from mmdssl.engine.run_lock import hold
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import backbone_name
 from mmdssl.results.records import append_line, fingerprint_file, fingerprint_text, read_records
@@ -75,14 +76,10 @@ class Job:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: 1 where a job failed, 2 after an error that the message on stderr explains."""
+    """Returns the exit code: 1 where a job failed; else see :func:`mmdssl.cli.guarded`."""
     args = parse_args(argv)
     failed: list[Job] = []
-    try:
-        return guarded(lambda: failed.extend(run(args))) or int(bool(failed))
-    except KeyboardInterrupt:
-        print('stopped: the same command goes on from here', file=sys.stderr)
-        return 130
+    return guarded(lambda: failed.extend(run(args)), lambda: 'the same command goes on from here') or int(bool(failed))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -124,6 +121,8 @@ def run(args: argparse.Namespace) -> list[Job]:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     failed = []
     if not args.table_only:
+        folder.mkdir(parents=True, exist_ok=True)
+        hold(folder)
         use_data(args, jobs)
         for i, job in enumerate(jobs, 1):
             title = f'{job.name} ({i} of {len(jobs)})'

@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> int:
                         help='which one, where the file has both; by default the one that its authors evaluate')
     parser.add_argument('--layout', choices=[layout.name for layout in LAYOUTS],
                         help='what the file is, where it is not recognised')
-    return guarded(lambda: run(parser.parse_args(argv)))
+    args = parser.parse_args(argv)
+    return guarded(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:

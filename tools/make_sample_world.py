@@ -1,11 +1,15 @@
 """Render mmdssl's sample world: python tools/make_sample_world.py data/sample_world"""
+from __future__ import annotations
+
 import argparse
+import sys
 
+from mmdssl.cli import guarded
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.errors import InputError
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: see :func:`mmdssl.cli.guarded`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('root', metavar='OUT', help='folder to make')
     parser.add_argument('--seed', type=int, default=0, help='what all randomness comes from')
@@ -18,11 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--clips', default=(2, 3), help='DAVIS sequences', **pair)
     parser.add_argument('--frames', type=int, default=16, help='frames of a DAVIS sequence')
     parser.add_argument('--workers', type=int, default=2, help='processes that render')
-    try:
-        make_sample_world(**vars(parser.parse_args(argv)))
-    except InputError as error:
-        raise SystemExit(f'error: {error}') from None
+    args = parser.parse_args(argv)
+    return guarded(lambda: make_sample_world(**vars(args)))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

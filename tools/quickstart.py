@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdssl.checkpoint import load_backbone
+from mmdssl.cli import guarded
 from mmdssl.datasets import LabelledFolder, ViewsPreprocessor
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.errors import InputError
+from mmdssl.engine.run_lock import hold
 from mmdssl.results.records import read_records
 from mmdssl.visualization import draw_attention
 
@@ -25,32 +26,36 @@ PICTURES = 6
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: that of the training, where it fails; else see :func:`mmdssl.cli.guarded`."""
     parser = argparse.ArgumentParser(description=__doc__, epilog='Other arguments go to tools/train.py.')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'), help='folder for everything')
     parser.add_argument('--train', type=int, default=2000, help='training images to render')
     parser.add_argument('--val', type=int, default=400, help='validation images to render')
     args, rest = parser.parse_known_args(argv)
-    start = time.monotonic()
+    codes: list[int] = []
+    return guarded(lambda: codes.append(run(args, rest))) or codes[0]
 
-    world, run = args.out / 'world', args.out / 'run'
-    try:
-        make_sample_world(world, train=args.train, val=args.val)
-    except InputError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    shutil.rmtree(run, ignore_errors=True)
+
+def run(args: argparse.Namespace, rest: list[str]) -> int:
+    """Returns the exit code of the training."""
+    start = time.monotonic()
+    world, folder = args.out / 'world', args.out / 'run'
+    args.out.mkdir(parents=True, exist_ok=True)
+    hold(args.out)
+    make_sample_world(world, train=args.train, val=args.val)
+    shutil.rmtree(folder, ignore_errors=True)
     images = world / 'imagenet'
-    training = subprocess.run([sys.executable, ROOT / 'tools/train.py', CONFIG, '--work-dir', run,
+    training = subprocess.run([sys.executable, ROOT / 'tools/train.py', CONFIG, '--work-dir', folder,
                                '--data', images / 'train', '--knn', images, *rest])
     if training.returncode:
         return training.returncode
 
-    records = read_records(run / 'results.jsonl')
-    draw(run / 'backbone.safetensors', images / 'val', args.out / 'attention.png')
+    records = read_records(folder / 'results.jsonl')
+    draw(folder / 'backbone.safetensors', images / 'val', args.out / 'attention.png')
     console = Console()
     console.print(result_table(records[0], records[-1]))
     console.print(f'Attention of the pretrained network: {args.out / "attention.png"}')
-    console.print(f'Its weights: {run / "backbone.safetensors"}')
+    console.print(f'Its weights: {folder / "backbone.safetensors"}')
     console.print(f'This took {time.monotonic() - start:.0f} s.')
     return 0
 

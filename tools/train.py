@@ -2,11 +2,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+import time
+from pathlib import Path
 
 from mmengine.config import Config
 
 import mmdssl  # noqa: F401  registers everything
+from mmdssl.checkpoint.files import latest_checkpoint
 from mmdssl.cli import add_arguments, guarded, read_config
 from mmdssl.engine.config_check import check_config, explain_refusals
 from mmdssl.engine.dry_run import dry_run
@@ -15,11 +19,13 @@ from mmdssl.engine.own_weights import use_weights
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
 
+CLOCKS = 2.  # seconds by which the clock of a file system may differ from the machine's
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: 2 after an error that the message on stderr explains."""
-    args = parse_args(argv)
-    return guarded(lambda: run(args))
+    """Returns the exit code: see :func:`mmdssl.cli.guarded`."""
+    args, started = parse_args(argv), time.time()
+    return guarded(lambda: run(args), lambda: continuation(args, sys.argv[1:] if argv is None else argv, started))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -45,6 +51,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     cfg = read_config(args, lambda cfg: change(cfg, args))
+    args.work_dir = cfg.work_dir
     check_config(cfg)
     if not cfg.get('train_cfg') or not cfg.get('train_dataloader') or not cfg.get('optim_wrapper'):
         raise InputError(f'{args.config} trains nothing, it lacks train_cfg, train_dataloader or optim_wrapper: evaluate it with '
@@ -57,6 +64,20 @@ def run(args: argparse.Namespace) -> None:
         if args.data and not cfg.get('val_cfg'):
             runner.logger.info('k-NN is off: give --knn FOLDER to measure the features while training')
         runner.train()
+
+
+def continuation(args: argparse.Namespace, arguments: list[str], started: float) -> str:
+    """Where a run that was started with ``arguments`` at a time (of ``time.time()``) is to be continued."""
+    if args.dry_run or not args.work_dir:
+        return ''
+    note = Path(args.work_dir, 'last_checkpoint')
+    last = latest_checkpoint(args.work_dir)
+    if last is None or not args.resume and note.stat().st_mtime < started - CLOCKS:
+        return 'no checkpoint has been saved yet'
+    command = 'the same command with --resume'
+    if args.launcher == 'none':
+        command = shlex.join(['python', sys.argv[0], *arguments, *([] if args.resume == 'latest' else ['--resume'])])
+    return f'the last checkpoint is {last}, to continue: {command}'
 
 
 def change(cfg: Config, args: argparse.Namespace) -> None:

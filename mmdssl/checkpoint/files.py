@@ -8,7 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         _to_disk(partial)
         os.replace(partial, path)
         _to_disk(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write does not know it
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what was wrong before is wrong still
+            partial.unlink()
 
 
 def _to_disk(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Image files: finding them, and reading any of them as RGB."""
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import warnings
@@ -18,6 +19,7 @@ from mmdssl.errors import InputError
 # Photos beyond Pillow's limit of pixels have more bytes per pixel than this, even where they are of one colour; what is packed
 # more tightly is a bomb.
 BOMB_BYTES_PER_PIXEL = 0.01
+NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
 
 
 def read_rgb(path: str) -> Image.Image | None:
@@ -29,7 +31,9 @@ def read_rgb(path: str) -> Image.Image | None:
     try:
         with open_file(path) as file:
             return decode_rgb(file)
-    except Exception:  # on broken data, decoders raise almost anything: OSError, SyntaxError, struct.error ...
+    except Exception as error:  # on broken data, decoders raise almost anything: OSError, SyntaxError, struct.error ...
+        if isinstance(error, MemoryError) or getattr(error, 'errno', None) in NOT_OF_THE_FILE:
+            raise
         return None
 
 

@@ -33,8 +33,12 @@ from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_fi
 from mmdssl.checkpoint.weights import check_resumable, check_weights, network_of
 from mmdssl.datasets.checks import explain_unusable_data
 from mmdssl.datasets.transforms.load_image import keep_skipped
+from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
+from mmdssl.engine.hooks.stop_hook import StopHook
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
+from mmdssl.engine.run_lock import hold, release
 from mmdssl.engine.unwrap import unwrap
+from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
 from mmdssl.registry import RUNNERS
@@ -55,6 +59,8 @@ class Runner(base.Runner):
     - a resumed model must match its checkpoint exactly, and the log says what a resumed run takes from where;
     - configs are stored as JSON, and formatted once, when the run starts;
     - the learning rate is scaled by the images per optimizer step, accumulated ones included;
+    - a second run in its work dir is refused, and one that is asked to end saves first;
+    - workers that cannot load data say so, instead of being waited for;
     - several processes also run on CPUs (gloo), where batch normalisation is each process's own;
     - the console shows what happens, and only the log file environment, config and hooks as well;
     - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block, or timm's networks.
@@ -93,6 +99,7 @@ class Runner(base.Runner):
         with explain_unusable_data(dataloader['dataset']):
             loader = base.Runner.build_dataloader(dataloader, *args, **kwargs)
         keep_skipped(loader.dataset)
+        prepare_workers(loader)
         return loader
 
     def build_evaluator(self, evaluator: dict | list | Evaluator) -> Evaluator:
@@ -104,6 +111,9 @@ class Runner(base.Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_people)
+                handler.handleError = lambda record: None  # a console that is gone or full: the log file has it all
+            else:
+                handler.handleError = _stop_run  # logging prints a traceback for each line that a full disk does not take
         return logger
 
     def setup_env(self, env_cfg: dict) -> None:
@@ -122,6 +132,21 @@ class Runner(base.Runner):
         if self.launcher == 'mpi':
             os.environ.setdefault('LOCAL_RANK', os.environ['OMPI_COMM_WORLD_LOCAL_RANK'])
         super().setup_env(env_cfg)
+        if self._train_loop is not None:
+            hold(self.work_dir)
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        super().register_hooks(*args, **kwargs)
+        self._stop_hook = StopHook()
+        for hook in self._stop_hook, SharedMemoryHook():
+            self.register_hook(hook)
+
+    def train(self) -> nn.Module:
+        try:
+            with self._stop_hook.listening():
+                return super().train()
+        finally:
+            release(self.work_dir)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)  # MMEngine uses it too
@@ -284,3 +309,7 @@ def _on_cpu(state: dict) -> dict:
 
 def _is_for_people(record: logging.LogRecord) -> bool:
     return not NOISE.match(record.getMessage())
+
+
+def _stop_run(record: logging.LogRecord) -> None:
+    raise

@@ -4,12 +4,15 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import os
+import signal
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import BaseDataPreprocessor
 from PIL import Image
@@ -17,7 +20,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from mmdssl.engine import Runner
-from mmdssl.errors import InputError
+from mmdssl.errors import InputError, Stopped
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.registry import DATASETS, HOOKS, MODELS
 
@@ -79,7 +82,9 @@ class ToyAlgorithm(Algorithm):
 
     def loss(self, views):
         target = self.teacher(views) - self.center
-        self.center += 0.1 * (target.mean(0).detach() - self.center)
+        mean = target.mean(0).detach()
+        all_reduce(mean, 'mean')
+        self.center += 0.1 * (mean - self.center)
         student = self.student(views)
         self.remember_features(student)
         return dict(loss_cls=(student - target - views[:, :4]).square().mean(), entropy=target.square().mean())
@@ -94,6 +99,26 @@ class ToyAlgorithm(Algorithm):
 
 class Killed(Exception):
     """Stands for whatever ends a process."""
+
+
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Sends this process, or one of several, signals in an iteration, or in the validation after it."""
+
+    def __init__(self, at: int, numbers: tuple[int, ...] = (signal.SIGTERM, ), validation: bool = False, rank: int = 0):
+        self.at, self.numbers, self.validation, self.rank = at, numbers, validation, rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if not self.validation and runner.iter == self.at - 1:
+            self._send(runner)
+
+    def before_val(self, runner):
+        if self.validation and runner.iter == self.at:
+            self._send(runner)
+
+    def _send(self, runner):
+        for number in self.numbers if runner.rank == self.rank else ():
+            os.kill(os.getpid(), number)
 
 
 @HOOKS.register_module()
@@ -159,15 +184,16 @@ def toy_config(work_dir: Path, **changes) -> Config:
 def train_as_rank(folder: Path, runs: dict[str, dict]) -> None:
     """One of several processes that train the toy together, by name with some changes.
 
-    Leaves the losses, or the error, of each run in ``folder/name.rank``.
+    Leaves the losses, or the error, of each run in ``folder/name.rank``. A run whose name begins as that of one before and a dash
+    is in its work dir.
     """
     for name, changes in runs.items():
-        runner = Runner.from_cfg(toy_config(folder / name, launcher='pytorch', **changes))
+        runner = Runner.from_cfg(toy_config(folder / name.partition('-')[0], launcher='pytorch', **changes))
         result = Path(folder, f'{name}.{runner.rank}')
         try:
             runner.train()
             result.write_text(json.dumps(history(runner)))
-        except InputError as error:
+        except (InputError, Stopped) as error:
             result.write_text(str(error))
     del runner
     gc.collect()

@@ -1,11 +1,14 @@
 """The command line of ``tools/train.py``, on a tiny DINO and a few rendered images."""
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import math
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,10 +21,12 @@ import torch
 from PIL import Image
 from torch._dynamo.utils import counters
 
+from mmdssl.engine.loops import TrainLoop
 from mmdssl.engine.replay import replay
 
 RUNS = count()
 ROOT = Path(__file__).parents[2]
+RUN_ITER = TrainLoop.run_iter
 CONFIG = """
 default_scope = 'mmdssl'
 model = dict(
@@ -79,7 +84,8 @@ def main(tool, here):
     def run(arguments: list[str]) -> int:
         (here / 'tiny.py').write_text(f"{CONFIG}experiment_name = 'run{next(RUNS)}'\n")
         return tool.main(arguments)
-    return run
+    yield run
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # after one Ctrl-C, the next would end the process
 
 
 def free_port() -> int:
@@ -281,6 +287,96 @@ def test_own_images_with_labels_elsewhere(main, here, capsys):
     assert 'k-NN is off' not in capsys.readouterr().out
 
 
+def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here, capfd, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
+    stop_in_iteration(monkeypatch, 2, signal.SIGINT)
+    assert main(['tiny.py']) == 130
+    assert capfd.readouterr().err == 'stopped by Ctrl-C; no checkpoint has been saved yet\n'
+
+    stop_in_iteration(monkeypatch, 5, signal.SIGINT)
+    assert main(['tiny.py', '--work-dir', 'my run', '--cfg-options', 'train_dataloader.num_workers=1']) == 130
+    assert capfd.readouterr().err == (
+        f'stopped by Ctrl-C; the last checkpoint is {here}/my run/epoch_1.pth, to continue: python tools/train.py tiny.py '
+        "--work-dir 'my run' --cfg-options train_dataloader.num_workers=1 --resume\n")
+    monkeypatch.setattr(TrainLoop, 'run_iter', RUN_ITER)
+    assert main(['tiny.py', '--work-dir', 'my run', '--resume']) == 0
+    assert 'Epoch(train) [1]' not in capfd.readouterr().out
+
+
+def test_an_older_run_of_the_folder_is_not_what_ctrl_c_offers_to_continue(main, here, capfd, monkeypatch):
+    assert main(['tiny.py']) == 0
+    note = here / 'work_dirs/tiny/last_checkpoint'
+    os.utime(note, (note.stat().st_mtime - 60, ) * 2)
+    stop_in_iteration(monkeypatch, 2, signal.SIGINT)
+    capfd.readouterr()
+    assert main(['tiny.py']) == 130
+    assert 'no checkpoint has been saved yet' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('call', [1, 4])
+def test_ctrl_c_in_a_save_leaves_no_half_file(main, here, capfd, monkeypatch, call):
+    from mmdssl.checkpoint import files
+    original, calls = files._to_disk, []
+
+    def interrupted(path):
+        calls.append(path)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(path)
+    monkeypatch.setattr(files, '_to_disk', interrupted)
+    assert main(['tiny.py']) == 130
+    assert capfd.readouterr().err.startswith('stopped by Ctrl-C; ')
+    assert not list((here / 'work_dirs/tiny').glob('.*.partial'))
+
+
+def stop_in_iteration(monkeypatch, iteration: int, number: int) -> None:
+    def run_iter(self, *args):
+        if self.iter == iteration - 1:
+            os.kill(os.getpid(), number)
+        return RUN_ITER(self, *args)
+    monkeypatch.setattr(TrainLoop, 'run_iter', run_iter)
+
+
+def test_a_disk_that_is_full_is_said_in_a_line(main, here, capfd, monkeypatch):
+    from mmdssl.checkpoint import files
+
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(files, '_to_disk', full)
+    assert main(['tiny.py']) == 2
+    error = capfd.readouterr().err
+    assert error.startswith('error: no space left on device') and 'make room; no checkpoint has been saved yet' in error
+    assert error.count('\n') == 1
+
+
+def test_a_work_dir_that_is_gone_is_said_in_a_line(main, here, capfd, monkeypatch):
+    original = TrainLoop.run_epoch
+
+    def run_epoch(self):
+        shutil.rmtree('work_dirs/tiny')
+        original(self)
+    monkeypatch.setattr(TrainLoop, 'run_epoch', run_epoch)
+    assert main(['tiny.py', '--cfg-options', 'train_cfg.val_before_train=False']) == 2
+    error = capfd.readouterr().err
+    assert error.startswith('error: no such file or directory') and 'it was removed' in error and error.count('\n') == 1
+
+
+def test_sigterm_to_a_real_process_saves_and_exits_to_be_requeued(main, here, capfd):
+    """In the middle of an epoch, with a worker that is sent the signal too, as a cluster does; then the rest of the run."""
+    arguments = ['tiny.py', '--cfg-options', 'train_cfg.max_epochs=400', 'train_cfg.val_interval=400', 'train_dataloader.num_workers=1',
+                 'train_dataloader.persistent_workers=True', 'default_hooks.checkpoint.interval=400']
+    with subprocess.Popen([sys.executable, ROOT / 'tools/train.py', *arguments], env={**os.environ, 'PYTHONPATH': str(ROOT)},
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert any('[2][1/3]' in line for line in run.stdout)
+        os.killpg(run.pid, signal.SIGTERM)
+        error = run.communicate()[1]
+    assert run.returncode == 75
+    assert re.fullmatch(r'stopped: SIGTERM came, and iteration \d+ is done; the last checkpoint is .*/work_dirs/tiny/interrupted.pth, '
+                        r'to continue: python .*/tools/train.py tiny.py .* --resume\n', error)
+    checkpoint = torch.load(here / 'work_dirs/tiny/interrupted.pth', weights_only=False)
+    assert checkpoint['meta']['iter'] == int(re.search(r'iteration (\d+)', error)[1])
+
+
 def test_two_processes_by_script(main, here):
     """k-NN of the same initial weights is the same, and log and learning rate know of both processes."""
     only_knn = ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.batch_size=2']
@@ -299,17 +395,47 @@ def test_two_processes_by_script(main, here):
     assert 'Epoch(train) [1][3/3]' in run.stdout
 
 
-def test_slurm_script_starts_one_task_per_gpu(here, tmp_path):
-    srun = tmp_path / 'bin/srun'
-    srun.parent.mkdir()
-    srun.write_text('#!/usr/bin/env bash\necho "$@"\n')
-    srun.chmod(0o755)
-    environment = {**os.environ, 'PATH': f'{srun.parent}:{os.environ["PATH"]}', 'GPUS': '4', 'SRUN_ARGS': '--time 1:00'}
-    out = subprocess.run(['bash', ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'tiny.py', '--amp', 'bf16'],
-                         env=environment, capture_output=True, text=True).stdout
-    for part in ('--partition gpu', '--job-name job', '--ntasks 4', '--ntasks-per-node 4', '--gres gpu:4',
+def slurm(here: Path, codes: list[int], **environment: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+    """Run the script where ``srun`` ends with these exit codes in turn; also returns how Slurm was called."""
+    for name, script in dict(srun='echo srun "$@" >> calls; read -r code rest < codes; echo "$rest" > codes; exit "$code"',
+                             scontrol='echo scontrol "$@" >> calls').items():
+        command = here / 'bin' / name
+        command.parent.mkdir(exist_ok=True)
+        command.write_text(f'#!/usr/bin/env bash\n{script}\n')
+        command.chmod(0o755)
+    (here / 'codes').write_text(' '.join(map(str, codes)) + '\n')
+    (here / 'calls').unlink(missing_ok=True)
+    own = {key: value for key, value in os.environ.items() if not key.startswith('SLURM')}
+    run = subprocess.run(['bash', ROOT / 'tools/slurm_train.sh', 'gpu', 'job', 'tiny.py', '--amp', 'bf16'],
+                         env={**own, 'PATH': f'{here / "bin"}:{os.environ["PATH"]}', **environment}, capture_output=True, text=True)
+    return run, (here / 'calls').read_text().splitlines()
+
+
+def test_slurm_script_starts_one_task_per_gpu(here):
+    run, (call, ) = slurm(here, [0], GPUS='4', SRUN_ARGS='--time 1:00', WARNING='60')
+    assert run.returncode == 0
+    for part in ('--partition gpu', '--job-name job', '--ntasks 4', '--ntasks-per-node 4', '--gres gpu:4', '--signal USR1@60',
                  '--time 1:00', 'train.py tiny.py --launcher slurm --amp bf16'):
-        assert part in out
+        assert part in call
+    assert '--resume' not in call
+
+
+def test_slurm_script_starts_a_stopped_run_again(here):
+    run, calls = slurm(here, [75, 75, 0])
+    assert run.returncode == 0
+    assert [call.endswith('--amp bf16 --resume') for call in calls] == [False, True, True]
+
+
+def test_slurm_script_requeues_its_batch_job(here):
+    run, calls = slurm(here, [75], SLURM_JOB_ID='17')
+    assert run.returncode == 0 and calls[1:] == ['scontrol requeue 17']
+    run, calls = slurm(here, [0], SLURM_JOB_ID='17', SLURM_RESTART_COUNT='1')
+    assert run.returncode == 0 and calls[0].endswith('--resume') and len(calls) == 1
+
+
+def test_slurm_script_leaves_a_failed_run_alone(here):
+    run, calls = slurm(here, [2], SLURM_JOB_ID='17')
+    assert run.returncode == 2 and len(calls) == 1
 
 
 @pytest.mark.parametrize('script', ['dist_train.sh', 'slurm_train.sh'])

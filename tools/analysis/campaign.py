@@ -71,7 +71,7 @@ def run_case(case: Case, log: Path) -> Outcome:
     status = _wait(pid, start + case.limit)
     seconds = time.monotonic() - start
     _end_group(pid)
-    output = log.read_text(errors='replace')
+    output = log.read_text(errors='replace').replace('\0', '')
     verdict, said = _judge(status, output, case.expected)
     if verdict not in BAD and case.check and (lost := case.check()):
         verdict, said = 'LOST', lost
@@ -130,7 +130,7 @@ def _judge(status: int | None, output: str, expected: tuple[str, ...]) -> tuple[
         return 'HANG', last
     if 'Traceback (most recent call last)' in output:
         return 'TRACEBACK', last
-    sentence = next((line for line in reversed(lines) if line.startswith('error: ') or ': error: ' in line), None)
+    sentence = next((line for line in reversed(lines) if line.startswith(('error: ', 'stopped')) or ': error: ' in line), None)
     verdict = 'fine' if status == 0 else 'killed' if status < 0 else 'sentence' if sentence else 'SILENT'
     if verdict == 'fine' and verdict not in expected:
         return 'SILENT', 'accepted'

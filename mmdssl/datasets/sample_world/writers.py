@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Annotated
 
@@ -73,9 +74,14 @@ def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenCl
         raise InputError(f"the folder '{root}' cannot be made ({error.strerror}): name another") from None
     with tempfile.TemporaryDirectory(prefix=f'.{root.name}-', dir=root.parent) as temporary:
         folder = Path(temporary) / 'world'
-        with Pool(workers) as pool:
-            results = pool.imap(partial(_write_item, folder, seed, size, frames), items, chunksize=4)
-            results = list(track(results, f'Rendering {root.name}', total=len(items)))
+        # Ctrl-C reaches these processes too, and it is this one that ends them.
+        with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+            try:
+                results = pool.map(partial(_write_item, folder, seed, size, frames), items, chunksize=4)
+                results = list(track(results, f'Rendering {root.name}', total=len(items)))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         _write_lists(folder, items, results)
         (folder / about.name).write_text(json.dumps(parameters))
         folder.rename(root)

@@ -7,7 +7,10 @@ from .export_backbone_hook import ExportBackboneHook
 from .progress_hook import ProgressHook
 from .record_hook import RecordHook
 from .runtime_info_hook import RuntimeInfoHook
+from .shared_memory_hook import SharedMemoryHook
 from .skipped_images_hook import SkippedImagesHook
+from .stop_hook import StopHook
 
 __all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'ContrastiveCropHook', 'DataCheckHook',
-           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'RuntimeInfoHook', 'SkippedImagesHook']
+           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'RuntimeInfoHook', 'SharedMemoryHook', 'SkippedImagesHook',
+           'StopHook']

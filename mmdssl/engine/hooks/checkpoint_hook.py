@@ -11,6 +11,8 @@ from mmengine.runner import Runner
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.registry import HOOKS
 
+INTERRUPTED = 'interrupted.pth'
+
 
 @HOOKS.register_module()
 class CheckpointHook(hooks.CheckpointHook):
@@ -19,8 +21,10 @@ class CheckpointHook(hooks.CheckpointHook):
     The new checkpoint is written first, then the note that names it, and only then are old ones deleted. Every checkpoint lists those
     that were to be deleted after it, so that a resumed run deletes what a killed one could not. What no checkpoint of this run lists
     (copies under other names, files of another run in the same folder) is never deleted; of half-written files, those that only this
-    hook and :class:`ExportBackboneHook` write.
+    hook and :class:`ExportBackboneHook` write. A run that is stopped between two checkpoints leaves ``interrupted.pth``, which the
+    next one replaces.
     """
+    _saved_at: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         hub = runner.message_hub
@@ -57,10 +61,26 @@ class CheckpointHook(hooks.CheckpointHook):
         runner.save_checkpoint(self.out_dir, name, save_optimizer=self.save_optimizer,
                                save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
                                backend_args=self.backend_args, **self.args)
+        self._saved_at = meta['iter']
         if is_main_process():
-            with whole_file(Path(runner.work_dir, 'last_checkpoint')) as note:
-                note.write_text(self.last_ckpt)
+            self._note(runner, self.last_ckpt)
+        self._outdated.append(INTERRUPTED)
         self._remove_outdated(name)
+
+    def save_now(self, runner: Runner, iteration: int) -> None:
+        """Save after ``iteration`` iterations of the run, which need not be the end of anything; every process calls this."""
+        if self._saved_at == iteration:
+            return
+        runner.save_checkpoint(self.out_dir, INTERRUPTED, save_optimizer=True, save_param_scheduler=True,
+                               meta=dict(epoch=runner.epoch, iter=iteration), by_epoch=False, backend_args=self.backend_args,
+                               **self.args)
+        if is_main_process():
+            self._note(runner, self.file_backend.join_path(self.out_dir, INTERRUPTED))
+
+    @staticmethod
+    def _note(runner: Runner, checkpoint: str) -> None:
+        with whole_file(Path(runner.work_dir, 'last_checkpoint')) as note:
+            note.write_text(checkpoint)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self.save_best or len(self.key_indicators) > 1:
