@@ -282,7 +282,6 @@ def test_the_model_for_other_projects_builds(their_config):
     assert type(model.backbone).__module__.startswith('mmdssl') and model.neck.in_channels == [384] * 4
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="README's optimizer inherits momentum from mmdet's: it needs _delete_=True")
 def test_the_optimizer_for_other_projects_builds(their_config, tiny_backbone):
     detector = nn.Module()
     detector.backbone = MODELS.build(tiny_backbone)
