@@ -68,12 +68,6 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         sys.__excepthook__(kind, error, trace)
 
 
-def _end_if_the_parent_says_so() -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
-
-
 def _send_error(queue: Queue, error: Exception, item: tuple[int, Any]) -> None:
     """In place of a batch, the error that kept it from being sent; raised where the batch is awaited."""
     queue.put((item[0], ExceptionWrapper(where='a process that sends a batch')))
