@@ -57,33 +57,50 @@ class DINOHead(nn.Module):
 
 @MODELS.register_module()
 class MLPProjector(nn.Sequential):
-    """An MLP from features ``(rows, in_dim)`` to latents ``(rows, out_dim)``.
+    """An MLP from features ``(rows, in_dim)`` to latents ``(rows, out_dim)``: a projector, or the predictor behind it.
 
     Args:
         in_dim: Width of the features.
         hidden_dim: Width of the hidden layers.
         out_dim: Width of the latents.
         num_layers: Linear layers.
-        activation: Between the layers, ``'gelu'`` (BAM with a transformer) or ``'relu'`` (with a ResNet).
-        norm: Batch normalisation after every linear layer, after the last one without scale and shift.
+        activation: Between the layers, ``'gelu'`` (BAM with a transformer) or ``'relu'``.
+        norm: Batch normalisation after every linear layer.
+        last_norm: After the last one, too: ``'plain'``, without scale and shift; ``'affine'``; or None, without. Only with ``norm``.
+        bias: Of the linear layers.
+        last_bias: Of the last one; None for as ``bias``.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int = 4096, out_dim: int = 4096, num_layers: int = 3,
-                 activation: str = 'gelu', norm: bool = False):
+                 activation: str = 'gelu', norm: bool = False, last_norm: str | None = 'plain', bias: bool = True,
+                 last_bias: bool | None = None):
         if activation not in ACTIVATIONS:
             raise InputError(f'activation of a projector is one of {", ".join(ACTIVATIONS)}, got {activation!r}')
-        last = [nn.BatchNorm1d(out_dim, affine=False)] if norm else []
-        super().__init__(*_mlp(in_dim, hidden_dim, out_dim, num_layers, ACTIVATIONS[activation], norm), *last)
+        if last_norm not in (None, 'plain', 'affine'):
+            raise InputError(f"last_norm of a projector is 'plain', 'affine' or None, got {last_norm!r}")
+        layers = _mlp(in_dim, hidden_dim, out_dim, num_layers, ACTIVATIONS[activation], norm, bias)
+        if last_bias is not None and last_bias != bias:
+            layers[-1] = _linear(layers[-1].in_features, out_dim, last_bias)
+        if norm and last_norm:
+            layers.append(nn.BatchNorm1d(out_dim, affine=last_norm == 'affine'))
+        super().__init__(*layers)
 
 
-def _mlp(in_dim: int, hidden_dim: int, out_dim: int, num_layers: int, activation: type[nn.Module], norm: bool) -> list[nn.Module]:
+def _mlp(in_dim: int, hidden_dim: int, out_dim: int, num_layers: int, activation: type[nn.Module], norm: bool,
+         bias: bool = True) -> list[nn.Module]:
     """Linear layers with an activation between them, and batch normalisation before it."""
     widths = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         if layers:
             layers += [nn.BatchNorm1d(before), activation()] if norm else [activation()]
-        layers.append(nn.Linear(before, after))
-        trunc_normal_(layers[-1].weight, std=.02)
-        nn.init.zeros_(layers[-1].bias)
+        layers.append(_linear(before, after, bias))
     return layers
+
+
+def _linear(in_dim: int, out_dim: int, bias: bool) -> nn.Linear:
+    layer = nn.Linear(in_dim, out_dim, bias)
+    trunc_normal_(layer.weight, std=.02)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
