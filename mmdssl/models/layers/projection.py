@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from mmdssl.errors import InputError
+from mmdssl.models.losses.distillation import at_least_fp32
 from mmdssl.registry import MODELS
 
 ACTIVATIONS = dict(gelu=nn.GELU, relu=nn.ReLU)
@@ -47,7 +48,7 @@ class DINOHead(nn.Module):
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens ``(rows, D)`` to unit vectors ``(rows, bottleneck)`` in fp32."""
-        return F.normalize(self.mlp(tokens).float(), dim=-1)
+        return F.normalize(at_least_fp32(self.mlp(tokens)), dim=-1)
 
     def score(self, bottleneck: Tensor, stream: str = 'cls') -> Tensor:
         """Unit vectors ``(..., bottleneck)`` to logits ``(..., K)``. Linear: the mean of the logits is the score of the mean."""
