@@ -21,7 +21,8 @@ CASES = {
     # without batch norms, which in MoCo v2 are each process's own
     'mocov2': dict(type='MoCoV2', backbone=VIT, projector=dict(hidden_dim=20, out_dim=12, num_layers=2), queue_size=24),
     'mocov3 vit': dict(type='MoCoV3', backbone=VIT, projector=dict(NORMED, bias=False), predictor=dict(NORMED, num_layers=2, bias=False)),
-    'mocov3': dict(type='MoCoV3', backbone=RESNET, projector=dict(NORMED, num_layers=2), predictor=dict(NORMED, num_layers=2, last_norm=None)),
+    'mocov3': dict(type='MoCoV3', backbone=RESNET, projector=dict(NORMED, num_layers=2),
+                   predictor=dict(NORMED, num_layers=2, last_norm=None)),
     'simclr': dict(type='SimCLR', backbone=RESNET, projector=dict(NORMED, num_layers=2, last_norm='affine')),
     'byol': dict(type='BYOL', backbone=RESNET, projector=dict(NORMED, num_layers=2, last_norm=None),
                  predictor=dict(NORMED, num_layers=2, last_norm=None)),
