@@ -12,7 +12,7 @@ from mmdssl.models.algorithms.mocov2 import MoCoV2, in_shuffled_batches
 from mmdssl.models.algorithms.teacher import teacher_of
 from mmdssl.models.layers.projection import MLPProjector
 from mmdssl.models.layers.queue import FeatureQueue
-from mmdssl.models.losses.contrastive import queue_contrast
+from mmdssl.models.losses.contrastive import cosines, queue_contrast
 from mmdssl.models.losses.distillation import full_precision
 from mmdssl.registry import MODELS
 
@@ -77,8 +77,8 @@ class DenseCL(MoCoV2):
         self.queue.push(key)
         self.dense_queue.push(pooled_key)
         return dict(loss_contrast=(1 - weight) * of_images, loss_dense=weight * of_cells,
-                    positive_similarity=torch.linalg.vecdot(query, key).detach().mean(),
-                    dense_similarity=torch.linalg.vecdot(dense_query, positive).detach().mean())
+                    positive_similarity=cosines(query, key).detach().mean(),
+                    dense_similarity=cosines(dense_query, positive).detach().mean())
 
     def look(self, backbone: torch.nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled features ``(B, D)`` and cells ``(B, S^2, C)``, row-major."""
@@ -101,11 +101,13 @@ class DenseCL(MoCoV2):
         """For each cell of the queries the cell of its image's key, ``(B, S^2)`` (Eq. 3)."""
         if self.matching == 'random':
             return torch.randint(key_cells.shape[1], cells.shape[:2], device=cells.device)
-        return most_alike(cells, key_cells) if self.matching == 'backbone' else most_alike(dense_query, dense_key)
+        pairs = (cells, key_cells) if self.matching == 'backbone' else (dense_query, dense_key)
+        return most_alike(*pairs)[0]
 
 
 @torch.no_grad()
 @full_precision
-def most_alike(query: Tensor, key: Tensor) -> Tensor:
-    """For each of the vectors ``(B, n, D)`` the one of ``(B, m, D)`` with the largest cosine, ``(B, n)``."""
-    return (unit(query) @ unit(key).transpose(1, 2)).argmax(2)
+def most_alike(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of the vectors ``(B, n, D)`` the one of ``(B, m, D)`` with the largest cosine, and that cosine, ``(B, n)`` each."""
+    similarity, match = (unit(query) @ unit(key).transpose(1, 2)).max(2)
+    return match, similarity

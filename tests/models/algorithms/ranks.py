@@ -31,7 +31,12 @@ CASES = {
     'barlow twins': dict(type='BarlowTwins', backbone=RESNET, projector=dict(NORMED, last_norm=None, bias=False, last_bias=False)),
     'bam': dict(type='BAM', backbone=RESNET, projector=dict(NORMED, activation='relu'), teacher=False),
 }
-LOCAL = ('swav', 'bam')
+CASES |= {
+    'densecl': dict(CASES['mocov2'], type='DenseCL', grid=3),
+    'selfpatch': dict(type='SelfPatch', backbone=dict(VIT, class_token=False, final_norm=False), freeze_last_layer=0, head=dict(
+        cls=dict(num_prototypes=12, hidden_dim=20, bottleneck_dim=6), patch=dict(num_prototypes=9, hidden_dim=20, bottleneck_dim=6))),
+}
+LOCAL = ('swav', 'bam', 'selfpatch')
 
 
 def train(case: str, rank: int = 0, world: int = 1) -> dict[str, Tensor]:
