@@ -38,14 +38,19 @@ def folder(tmp_path_factory) -> Path:
     for i in range(2):
         noise = np.random.default_rng(i).integers(0, 256, (120, 160, 3), dtype=np.uint8)
         Image.fromarray(noise).save(root / 'a' / f'{i}.png')
+    root.with_suffix('.json').write_text('{"images": [{"file_name": "a/0.png"}, {"file_name": "a/1.png"}]}')
     return root
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=[f'{path.parent.name}/{path.stem}' for path in CONFIGS])
 def test_config_is_read_and_its_views_fit(path, folder):
     cfg = Config.fromfile(path)
-    for dataset in (cfg.train_dataloader.dataset, cfg.val_dataloader.dataset, cfg.val_cfg.bank.dataset):
+    labelled = [cfg.val_dataloader.dataset, cfg.val_cfg.bank.dataset] if cfg.val_cfg else []
+    for dataset in (cfg.train_dataloader.dataset, *labelled):
         dataset.data_root = str(folder)
+    if cfg.train_dataloader.dataset.type == 'CocoImages':
+        cfg.train_dataloader.dataset.update(data_root=str(folder.parent), ann_file=f'{folder.name}.json',
+                                            data_prefix=dict(img=folder.name))
     check_config(cfg)
     # The config's own views, masks and queries; only the widths shrink.
     if cfg.model.backbone.type == 'VisionTransformer':
@@ -191,6 +196,31 @@ def test_recipe_of_swav_is_the_papers():
     assert (views.local.num, views.local.size, tuple(views.local.scale)) == (6, 96, (0.05, 0.14))
     assert views.global_.photometric == views.local.photometric == dict(jitter=(0.8, 0.8, 0.8, 0.2), blur_prob=0.5)
     assert [round(std / 255, 3) for std in cfg.model.data_preprocessor.std] == [0.228, 0.224, 0.225]
+
+
+def test_recipe_of_selfpatch_is_the_papers():
+    cfg, dino = config('selfpatch'), config('dino')
+    model = cfg.model
+    assert (model.backbone.class_token, model.backbone.final_norm, model.backbone.arch) == (False, False, 'small')
+    assert model.head == dict(cls=dict(num_prototypes=65536, norm_last_layer=True), patch=dict(num_prototypes=4096, norm_last_layer=True))
+    assert (model.num_neighbours, model.num_blocks, model.patch_weight) == (4, 2, 0.1)
+    assert model.teacher_temperature == (0.04, 0.04, 0) and model.student_temperature == 0.1
+    views = cfg.train_dataloader.dataset.views
+    assert (views.local.num, views.local.size, tuple(views.local.scale), tuple(views.global_.scale)) == (8, 96, (0.05, 0.25), (0.25, 1.0))
+    assert cfg.train_dataloader.batch_size == 128 and cfg.train_cfg.max_epochs == 200
+    assert cfg.optim_wrapper == dino.optim_wrapper and cfg.param_scheduler == dino.param_scheduler
+
+
+def test_recipes_of_densecl_are_the_papers():
+    imagenet, coco, mocov2 = config('densecl'), config('densecl_coco'), config('mocov2')
+    for cfg in (imagenet, coco):
+        model = cfg.model
+        assert (model.dense_weight, model.dense_warmup, model.matching, model.grid) == (0.5, 0, 'backbone', None)
+        assert {key: model[key] for key in mocov2.model} == dict(mocov2.model, type='DenseCL')
+        assert cfg.train_dataloader.dataset.views == mocov2.train_dataloader.dataset.views
+        assert cfg.param_scheduler == mocov2.param_scheduler and cfg.auto_scale_lr == mocov2.auto_scale_lr
+    assert [(cfg.optim_wrapper.optimizer.lr, cfg.train_cfg.max_epochs) for cfg in (imagenet, coco)] == [(0.03, 200), (0.3, 800)]
+    assert coco.train_dataloader.dataset.ann_file.endswith('train2017.json') and coco.val_cfg is None
 
 
 SMALL = dict(batch=32, epochs=10, size=32)

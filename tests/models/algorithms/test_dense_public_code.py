@@ -97,7 +97,8 @@ def test_outputs_of_the_heads_of_selfpatch(selfpatch, group):
 
 
 def test_loss_gradients_and_centers_of_selfpatch(selfpatch):
-    inputs = {role: {name: SELFPATCH[f'{role}.tokens.{name}'].clone().requires_grad_() for name in GROUPS} for role in ('student', 'teacher')}
+    inputs = {role: {name: SELFPATCH[f'{role}.tokens.{name}'].clone().requires_grad_() for name in GROUPS}
+              for role in ('student', 'teacher')}
     # the two backbones give different tokens for the same images
     given = selfpatch.teacher.backbone.forward_tokens
     queue = [inputs['teacher'][name].flatten(0, 1) for name in GROUPS]
