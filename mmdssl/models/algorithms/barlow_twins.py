@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding
 from mmdssl.models.losses.contrastive import redundancy
+from mmdssl.models.losses.distillation import at_least_fp32
 from mmdssl.registry import MODELS
 
 
@@ -30,5 +31,5 @@ class BarlowTwins(JointEmbedding):
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_redundancy`` (Eq. 1)."""
         self.check(views, ['global'])
-        first, second = (self.standardise(latents.float()) for latents in self.student_latents(views['global']))
+        first, second = (self.standardise(at_least_fp32(latents)) for latents in self.student_latents(views['global']))
         return dict(loss_redundancy=redundancy(first, second, self.off_diagonal_weight))

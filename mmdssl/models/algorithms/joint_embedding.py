@@ -10,6 +10,7 @@ from mmdssl.datasets.views import ViewGroup
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import MLPProjector
+from mmdssl.models.losses.distillation import at_least_fp32
 from mmdssl.registry import MODELS
 
 
@@ -74,4 +75,4 @@ class JointEmbedding(Algorithm):
 
 def unit(latents: Tensor) -> Tensor:
     """L2-normalised along the last dimension, in fp32 or better."""
-    return F.normalize(latents.to(torch.promote_types(latents.dtype, torch.float32)), dim=-1)
+    return F.normalize(at_least_fp32(latents), dim=-1)

@@ -1,6 +1,8 @@
 """MoCo v2: momentum contrast with a queue (He et al., CVPR 2020; Chen et al., 2020)."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from mmengine.dist import all_gather, broadcast, get_dist_info
 from torch import Tensor
@@ -49,18 +51,23 @@ class MoCoV2(JointEmbedding):
         self.queue.push(key)
         return dict(loss_contrast=loss, positive_similarity=torch.linalg.vecdot(query, key).detach().mean())
 
-    @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
         """The teacher's latents ``(B, D)`` of images that were normalised in a batch of others."""
-        rank, world = get_dist_info()
-        if world == 1:
-            return self.teacher.projector(self.teacher.backbone.features(images))
-        order = torch.randperm(world * len(images), device=images.device)
-        broadcast(order)
-        mine = slice(rank * len(images), (rank + 1) * len(images))
-        shuffled = torch.cat(all_gather(images.contiguous()))[order[mine]]
-        keys = torch.cat(all_gather(self.teacher.projector(self.teacher.backbone.features(shuffled)).contiguous()))
-        return keys[order.argsort()[mine]]
+        keys, = in_shuffled_batches(lambda batch: (self.teacher.projector(self.teacher.backbone.features(batch)), ), images)
+        return keys
 
     def momentum_now(self) -> float:
         return self.momentum
+
+
+@torch.no_grad()
+def in_shuffled_batches(network: Callable[[Tensor], tuple[Tensor, ...]], images: Tensor) -> tuple[Tensor, ...]:
+    """Outputs ``(B, ...)`` of a network for images ``(B, ...)`` that it gets in batches mixed over the processes."""
+    rank, world = get_dist_info()
+    if world == 1:
+        return network(images)
+    order = torch.randperm(world * len(images), device=images.device)
+    broadcast(order)
+    mine = slice(rank * len(images), (rank + 1) * len(images))
+    outputs = network(torch.cat(all_gather(images.contiguous()))[order[mine]])
+    return tuple(torch.cat(all_gather(output.contiguous()))[order.argsort()[mine]] for output in outputs)

@@ -9,7 +9,7 @@ from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.dino import image_features
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
 from mmdssl.models.layers.queue import FeatureQueue
-from mmdssl.models.losses.distillation import cross_view
+from mmdssl.models.losses.distillation import at_least_fp32, cross_view
 from mmdssl.models.losses.sinkhorn import sinkhorn
 from mmdssl.registry import MODELS
 
@@ -56,7 +56,7 @@ class SwAV(JointEmbedding):
         latents = unit(self.student.projector(features)).unflatten(0, (sum(num_views), -1))
         self.remember_features(features[:num_views[0] * latents.shape[1]])
         self.normalise_prototypes()
-        scores = self.student.prototypes(latents).float()
+        scores = at_least_fp32(self.student.prototypes(latents))
         codes = self.codes(scores[:2].detach(), latents[:2].detach())
         loss = cross_view(codes, scores / self.temperature)
         entropy = torch.special.entr(codes).sum(-1).mean()
@@ -76,7 +76,7 @@ class SwAV(JointEmbedding):
         codes = []
         for view, batch in enumerate(scores):
             if use:  # each process brings a share of the queue
-                earlier = self.student.prototypes(self.queue.features[view, rank::world]).float()
+                earlier = at_least_fp32(self.student.prototypes(self.queue.features[view, rank::world]))
                 batch = torch.cat([earlier, batch])
             codes.append(sinkhorn(batch, self.epsilon, self.iterations)[-scores.shape[1]:])
         if self.queue is not None and self.progress.epoch >= self.queue_begin:

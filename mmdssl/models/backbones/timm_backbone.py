@@ -122,12 +122,28 @@ class TimmBackbone(BaseModule):
         """Feature maps ``(B, C, h, w)`` of ``out_indices``, without the final norm."""
         return self._maps(images, [-1] if self.out_indices is None else self.out_indices)
 
+    def features_and_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`features` and the last feature map, ``(B, map_dim, h, w)``, of one forward pass."""
+        self._need_maps()
+        with self._explained(images):
+            last, maps = self.network.forward_intermediates(images, [-1])
+            return self.network.forward_head(last), maps[-1]
+
+    @property
+    def map_dim(self) -> int:
+        """Channels of the last feature map."""
+        self._need_maps()
+        return self.network.feature_info[-1]['num_chs']
+
     def _maps(self, images: Tensor, indices: list[int]) -> tuple[Tensor, ...]:
-        if not self.num_maps:
-            raise InputError(f"timm's {self.name} has no feature maps: it can be pretrained, but it does not say where it looks, and "
-                             'serves no dense task')
+        self._need_maps()
         with self._explained(images):
             return tuple(self.network.forward_intermediates(images, indices, stop_early=True, intermediates_only=True))
+
+    def _need_maps(self) -> None:
+        if not self.num_maps:
+            raise InputError(f"timm's {self.name} has no feature maps: it can be pretrained with a method that reads pooled features, but "
+                             'it does not say where it looks, and serves no dense task')
 
     @contextmanager
     def _explained(self, images: Tensor) -> Iterator[None]:

@@ -255,6 +255,15 @@ class VisionTransformer(BaseModule):
         """One vector per image, ``Tokens.cls``, ``(B, D)``."""
         return self.forward_tokens(images).cls
 
+    def features_and_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`features` and the map of the patch tokens, ``(B, map_dim, h, w)``, of one forward pass."""
+        tokens = self.forward_tokens(images)
+        return tokens.cls, tokens.patches.transpose(1, 2).unflatten(2, self.grid_of(images))
+
+    @property
+    def map_dim(self) -> int:
+        return self.embed_dim
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps ``(B, D, h, w)`` of the blocks of ``out_indices``: stride ``patch_size``, or those of the pyramid."""
         grid, maps = self.grid_of(images), []

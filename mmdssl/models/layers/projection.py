@@ -1,15 +1,17 @@
 """Projection heads and projectors."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from mmdssl.errors import InputError
+from mmdssl.models.losses.distillation import at_least_fp32
 from mmdssl.registry import MODELS
 
 ACTIVATIONS = dict(gelu=nn.GELU, relu=nn.ReLU)
@@ -47,12 +49,48 @@ class DINOHead(nn.Module):
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens ``(rows, D)`` to unit vectors ``(rows, bottleneck)`` in fp32."""
-        return F.normalize(self.mlp(tokens).float(), dim=-1)
+        return F.normalize(at_least_fp32(self.mlp(tokens)), dim=-1)
+
+    def project_streams(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Run the MLP once over the tokens of all streams: ``(..., D)`` to ``(..., bottleneck)``."""
+        rows = [t.flatten(0, -2) for t in tokens.values()]
+        projected = self.project(torch.cat(rows)).split([len(r) for r in rows])
+        return {stream: z.unflatten(0, t.shape[:-1]) for (stream, t), z in zip(tokens.items(), projected)}
 
     def score(self, bottleneck: Tensor, stream: str = 'cls') -> Tensor:
         """Unit vectors ``(..., bottleneck)`` to logits ``(..., K)``. Linear: the mean of the logits is the score of the mean."""
         layer = self.last_layer[stream] if stream in self.last_layer else next(iter(self.last_layer.values()))
         return layer(bottleneck)
+
+
+@MODELS.register_module()
+class SeparateHeads(nn.ModuleDict):
+    """A :class:`DINOHead` for each token stream, where they share nothing; used like a single one.
+
+    Args:
+        in_dim: Width of the tokens.
+        heads: Arguments of the head of each stream, by its name.
+    """
+
+    def __init__(self, in_dim: int, **heads: Mapping):
+        super().__init__({stream: DINOHead(in_dim, **arguments) for stream, arguments in heads.items()})
+
+    @property
+    def num_prototypes(self) -> int:
+        """K of the class tokens."""
+        return self['cls'].num_prototypes
+
+    @property
+    def last_layer(self) -> nn.ModuleList:
+        return nn.ModuleList(head.last_layer for head in self.values())
+
+    def project_streams(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Tokens ``(..., D)`` by stream to ``(..., bottleneck)``."""
+        return {stream: self[stream].project_streams({stream: t})[stream] for stream, t in tokens.items()}
+
+    def score(self, bottleneck: Tensor, stream: str = 'cls') -> Tensor:
+        """As :meth:`DINOHead.score`."""
+        return self[stream].score(bottleneck)
 
 
 @MODELS.register_module()

@@ -227,3 +227,17 @@ def test_a_network_without_maps_can_only_be_pretrained(monkeypatch):
             call(torch.randn(2, 3, 32, 32))
     with pytest.raises(InputError, match='has 0 feature maps'):
         TimmBackbone(name, args, out_indices=(1, ))
+
+
+@pytest.mark.parametrize('name, args, size', [
+    ('resnet18', dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 16)), (64, 96)), ('mobilenetv3_small_050', {}, (64, 64)),
+    ('caformer', dict(depths=(1, 1, 1, 1), dims=(8, 8, 32, 32)), (64, 96)), ('vit_tiny_patch16_224', dict(depth=1), (64, 96))])
+def test_features_and_the_last_map_of_one_forward(name, args, size):
+    """They are those of two; both together train all that the features train."""
+    backbone = TimmBackbone(name, args).eval()
+    images = torch.randn(2, 3, *size)
+    features, maps = backbone.features_and_map(images)
+    assert torch.equal(features, backbone.features(images)) and torch.equal(maps, backbone(images)[-1])
+    assert features.shape[1] == backbone.embed_dim and maps.shape[1] == backbone.map_dim
+    (features.sum() + maps.square().sum()).backward()
+    assert all((p.grad is not None) == p.requires_grad for p in backbone.parameters())
