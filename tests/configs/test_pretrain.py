@@ -19,6 +19,19 @@ ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted(path for folder in ('pretrain', 'small') for path in (ROOT / folder).glob('*.py'))
 THIN = dict(resnet50=dict(model_args=dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 8))),
             caformer_m36=dict(name='caformer', model_args=dict(depths=(1, 1, 1, 1), dims=(8, 8, 32, 32))))
+# What a method's sizes shrink to.
+SIZES = dict(num_prototypes=16, hidden_dim=8, bottleneck_dim=8, out_dim=8, queue_size=16)
+
+
+def shrink(node) -> None:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            shrink(value)
+        elif key in SIZES:
+            node[key] = SIZES[key]
+
+
+SIZES |= dict(num_codes=16, width=16, embed_dim=24, depth=1, num_heads=2)  # of decoders and tokenizers
 
 
 @pytest.fixture(scope='module')
@@ -41,11 +54,8 @@ def test_config_is_read_and_its_views_fit(path, folder):
     if cfg.model.backbone.type == 'VisionTransformer':
         cfg.model.backbone.arch = dict(embed_dim=24, depth=1, num_heads=2)
     elif path.parent.name == 'pretrain':
-        cfg.model.backbone.update(THIN[cfg.model.backbone.name])
-    if cfg.model.type == 'BAM':
-        cfg.model.projector.update(hidden_dim=8, out_dim=8)
-    else:
-        cfg.model.head.update(num_prototypes=16, hidden_dim=8, bottleneck_dim=8)
+        cfg.model.backbone.update(THIN.get(cfg.model.backbone.get('name'), {}))
+    shrink(cfg.model)
     algorithm = MODELS.build(cfg.model)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     views = Views.collate([dataset[i] for i in range(2)])

@@ -1,6 +1,8 @@
 """BEiT: BERT pre-training of image transformers (Bao et al., ICLR 2022)."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
@@ -13,6 +15,10 @@ from mmdssl.models.diagnostics import code_perplexity
 from mmdssl.models.losses.masked import mean_over_masked
 from mmdssl.registry import MODELS
 from mmdssl.visualization.reconstruction import code_picture
+
+
+def is_missing(checkpoint: str) -> bool:
+    return '://' not in checkpoint and not Path(checkpoint).is_file()
 
 
 @MODELS.register_module()
@@ -43,6 +49,14 @@ class BEiT(MaskedModelling):
         nn.init.zeros_(self.student.head.bias)
         self._codes: Tensor | None = None
 
+    def init_weights(self) -> None:
+        checkpoint = (getattr(self.tokenizer, 'init_cfg', None) or {}).get('checkpoint')
+        if checkpoint and is_missing(checkpoint):
+            raise InputError(f'{checkpoint}, the weights of the tokenizer, is not there: train it first with tools/train.py '
+                             'configs/pretrain/beit_tokenizer.py (or configs/small/beit_tokenizer.py for the small one), or name another '
+                             'file with --cfg-options model.tokenizer.init_cfg.checkpoint=FILE')
+        super().init_weights()
+
     def train(self, mode: bool = True) -> BEiT:
         super().train(mode)
         self.tokenizer.eval()
@@ -51,11 +65,11 @@ class BEiT(MaskedModelling):
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_code``: cross-entropy at masked patches (Eq. 2); ``code_accuracy``, the share of them that are right."""
         crops = self.masked_crops(views)
-        logits = self.student.head(self.masked_tokens(crops)).float()
+        logits = self.student.head(self.masked_tokens(crops)).to(self.student.head.weight.dtype)
         self._codes = self.codes(crops)
         target = self._codes.flatten()[crops.mask_index]
         with torch.no_grad():
-            accuracy = mean_over_masked((logits.argmax(-1) == target).float())
+            accuracy = mean_over_masked((logits.argmax(-1) == target).to(logits.dtype))
         return dict(loss_code=mean_over_masked(F.cross_entropy(logits, target, reduction='none')), code_accuracy=accuracy)
 
     @torch.no_grad()

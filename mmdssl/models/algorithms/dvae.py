@@ -55,7 +55,7 @@ class DVAE(Algorithm):
         self._codes = logits.detach().argmax(1)
         chosen = gumbel_softmax(logits, cosine(*self.temperature, self.progress))
         drawn = self.student.decoder(chosen.to(logits.dtype))
-        terms = dict(loss_drawing=F.mse_loss(drawn.float(), images))
+        terms = dict(loss_drawing=F.mse_loss(drawn.to(images.dtype), images))
         if self.kl_weight:
             terms['loss_uniform'] = self.kl_weight * divergence_from_uniform(logits)
         return terms
@@ -71,7 +71,7 @@ class DVAE(Algorithm):
         """Images and what is drawn from their codes alone, ``(V*B, 3, H, W)`` in 0..1."""
         images = views['global'].images.flatten(0, 1)
         codes = F.one_hot(self.backbone.tokenize(images), self.backbone.num_codes).movedim(-1, 1)
-        return dict(image=images, drawn=self.student.decoder(codes.to(images.dtype)).clamp(0, 1))
+        return dict(image=images.clamp(0, 1), drawn=self.student.decoder(codes.to(images.dtype)).clamp(0, 1))
 
 
 class Drawer(nn.Sequential):

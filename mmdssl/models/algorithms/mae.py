@@ -39,11 +39,11 @@ class MAE(MaskedModelling):
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_pixels``: mean squared error of the masked patches (Sec. 3)."""
         crops = self.masked_crops(views)
-        predicted = self.reconstruct(crops).flatten(0, 1)[crops.mask_index].float()
+        predicted = self.reconstruct(crops).flatten(0, 1)[crops.mask_index]
         target = self.patches_of(crops)[crops.mask_index]
         if self.normalise_pixels:
             target, _, _ = normalise_patches(target)
-        return dict(loss_pixels=mean_over_masked((predicted - target).square().mean(-1)))
+        return dict(loss_pixels=mean_over_masked((predicted.to(target.dtype) - target).square().mean(-1)))
 
     def masked_crops(self, views: Views) -> ViewGroup:
         crops = super().masked_crops(views)

@@ -43,9 +43,9 @@ class MaskFeat(MaskedModelling):
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_hog``: mean squared error of the masked patches (Sec. 3)."""
         crops = self.masked_crops(views)
-        predicted = self.student.head(self.masked_tokens(crops)).float()
+        predicted = self.student.head(self.masked_tokens(crops))
         target = hog_patches(self.histograms(crops), self.cells).flatten(0, 1)[crops.mask_index]
-        return dict(loss_hog=mean_over_masked((predicted - target).square().mean(-1)))
+        return dict(loss_hog=mean_over_masked((predicted.to(target.dtype) - target).square().mean(-1)))
 
     @torch.no_grad()
     def histograms(self, crops: ViewGroup) -> Tensor:

@@ -1,7 +1,6 @@
 """Means over masked patches."""
 from __future__ import annotations
 
-import torch
 from mmengine.dist import all_reduce
 from torch import Tensor
 
@@ -12,6 +11,6 @@ def mean_over_masked(values: Tensor) -> Tensor:
     M may differ between processes. The result is the share of this process times their number: averaged over processes, as
     DistributedDataParallel averages gradients, it is what one process would compute of all patches.
     """
-    count = torch.full((), len(values), dtype=torch.float32, device=values.device)
+    count = values.new_full((), len(values))
     all_reduce(count, 'mean')
     return values.sum() / count.clamp(min=1.)

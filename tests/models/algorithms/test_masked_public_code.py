@@ -20,7 +20,7 @@ from mmdssl.models.losses.masked import mean_over_masked
 from mmdssl.registry import MODELS
 
 MAE_STEP, BEIT_STEP = Golden('family/mae_step'), Golden('family/beit_step')
-DECODER = {'decoder_embed': 'embed', 'decoder_blocks': 'blocks', 'decoder_norm': 'norm', 'decoder_pred': 'predict', 'mask_token': 'mask_token'}
+DECODER = dict(decoder_embed='embed', decoder_blocks='blocks', decoder_norm='norm', decoder_pred='predict', mask_token='mask_token')
 
 
 def views_of(images: Tensor, masks: Tensor) -> Views:
