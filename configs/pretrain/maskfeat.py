@@ -1,9 +1,9 @@
-# MaskFeat, ViT-B/16: 300 epochs, one view of 224, 78 of its 196 patches masked in blocks, global batch 2048 (16 GPUs of 128 images).
+# MaskFeat, ViT-B/16: 300 epochs, one view of 224, 78 of its 196 patches masked in blocks, global batch 2048 (32 GPUs of 64 images).
 _base_ = [
     '../_base_/models/maskfeat.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/masked_adamw.py',
     '../_base_/default_runtime.py'
 ]
-train_dataloader = dict(batch_size=128, dataset=dict(views=dict(
+train_dataloader = dict(dataset=dict(views=dict(
     global_=dict(
         _delete_=True, type='CropViews', size=224, scale=(0.5, 1.0),
         mask=dict(type='BlockMask', patch_size=16, ratio=78 / 196, min_area=15)),
