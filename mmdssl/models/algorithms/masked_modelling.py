@@ -43,10 +43,14 @@ class MaskedModelling(Algorithm):
             InputError: The views are others, or not masked.
         """
         self.check(views, ['global'])
-        if views['global'].masks is None:
+        crops, grid = views['global'], self.backbone.grid_of(views['global'].images)
+        if crops.masks is None:
             raise InputError(f'{type(self).__name__} predicts masked patches, but nothing is masked: give '
                              "train_dataloader.dataset.views.global_ a mask, such as mask=dict(type='BlockMask', patch_size=16, ratio=0.4)")
-        return views['global']
+        if crops.masks.shape[2:] != grid:
+            raise InputError(f'masks of {crops.masks.shape[2]} x {crops.masks.shape[3]} patches do not fit views of {grid[0]} x {grid[1]}: '
+                             "the patch_size of the mask must be the backbone's")
+        return crops
 
     def masked_tokens(self, crops: ViewGroup) -> Tensor:
         """Tokens ``(M, D)`` of the masked patches of images that have the mask token there."""

@@ -277,6 +277,8 @@ def test_a_dvae_is_no_vision_transformer():
 @pytest.mark.parametrize('case', ['mae', 'maskfeat', 'beit'])
 def test_views_that_do_not_fit(case):
     algorithm, views = build(case), views_for(case)
+    with pytest.raises(InputError, match='masks of 4 x 4 patches do not fit views of 2 x 2: the patch_size of the mask must be'):
+        build(case, backbone=dict(patch_size=16)).loss(views)
     views['global'].masks = None
     with pytest.raises(InputError, match='predicts masked patches, but nothing is masked: give train_dataloader.dataset.views.global_'):
         algorithm.loss(views)
