@@ -16,3 +16,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, by_epoch=True, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=20)
+sync_bn = 'torch'

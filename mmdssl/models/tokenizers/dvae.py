@@ -49,7 +49,8 @@ class DVAEEncoder(BaseModule):
         for before, after in pairwise(channels):
             steps += [*([nn.ReLU()] if steps else []), nn.Conv2d(before, after, 4, stride=2, padding=1)]
         self.trunk = nn.Sequential(*steps, *(ResidualBlock(width) for _ in range(depth)), nn.ReLU())
-        self.head = nn.Conv2d(width, num_codes, 1)
+        # Normalised logits make every code likely somewhere; otherwise a few of them take all patches.
+        self.head = nn.Sequential(nn.Conv2d(width, num_codes, 1, bias=False), nn.BatchNorm2d(num_codes, affine=False))
 
     def maps(self, images: Tensor) -> Tensor:
         """Images ``(B, 3, H, W)`` in 0..1 to what the logits are made of, ``(B, width, H / stride, W / stride)``."""

@@ -46,6 +46,7 @@ def loss_and_gradient(case: str, rank: int = 0, world: int = 1, images: int = 8)
     views = Views.collate(samples[rank * images // world:(rank + 1) * images // world])
     if case == 'dvae':
         views['global'].masks = None
+        algorithm.eval()  # on CPUs batch normalisation sees only its own process
     model = DistributedDataParallel(algorithm) if world > 1 else algorithm
     values = model(views)
     algorithm.parse_losses(values)[0].backward()

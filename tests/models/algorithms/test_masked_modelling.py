@@ -154,7 +154,7 @@ def test_shared_positions_are_one_parameter_that_separate_ones_can_start_from(tm
 
 
 def test_beit_loads_the_tokenizer_that_a_run_has_left(tmp_path):
-    trained = build('dvae').backbone
+    trained = build('dvae').backbone.eval()
     file = tmp_path / 'backbone.safetensors'
     save_backbone(trained, file, CASES['dvae']['backbone'])
     tokenizer = dict(CASES['dvae']['backbone'], init_cfg=dict(type='SSLPretrained', checkpoint=str(file)))
