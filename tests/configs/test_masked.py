@@ -77,4 +77,4 @@ def test_small_ones_have_one_backbone():
     sizes = [dict(config(f'small/{name}').model.backbone, mask_token=None, init=None) for name in ('mae', 'maskfeat', 'beit', 'beit_dvae')]
     for backbone in sizes:
         assert backbone['arch'] == dict(embed_dim=128, depth=4, num_heads=2) and backbone['patch_size'] == 8
-        assert backbone['position'] == 'sincos' and not backbone.get('relative_position')
+        assert (backbone['position'], backbone['pool']) == ('sincos', 'mean') and not backbone.get('relative_position')

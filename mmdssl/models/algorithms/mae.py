@@ -55,10 +55,10 @@ class MAE(MaskedModelling):
     def reconstruct(self, crops: ViewGroup) -> Tensor:
         """Predicted pixels of all patches, ``(V*B, N, P*P*3)``."""
         images, keep = crops.images.flatten(0, 1), crops.keep_index.flatten(0, 1)
-        cls, patches, _ = self.backbone.forward_tokens(images, keep=keep)
-        self.remember_features(cls)
+        tokens = self.backbone.forward_tokens(images, keep=keep)
+        self.remember_features(self.backbone.pooled(tokens))
         coordinates = stretched_grid(self.backbone.grid_of(images), self.backbone.frame, images.device)
-        return self.student.decoder(cls, patches, keep, coordinates)
+        return self.student.decoder(tokens.cls, tokens.patches, keep, coordinates)
 
     def patches_of(self, crops: ViewGroup) -> Tensor:
         return patchify(crops.images.flatten(0, 1), self.backbone.patch_size).flatten(0, 1)

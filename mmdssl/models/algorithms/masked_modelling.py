@@ -54,9 +54,9 @@ class MaskedModelling(Algorithm):
 
     def masked_tokens(self, crops: ViewGroup) -> Tensor:
         """Tokens ``(M, D)`` of the masked patches of images that have the mask token there."""
-        cls, patches, _ = self.backbone.forward_tokens(crops.images.flatten(0, 1), crops.masks.flatten(0, 1).flatten(1))
-        self.remember_features(cls)
-        return patches.flatten(0, 1)[crops.mask_index]
+        tokens = self.backbone.forward_tokens(crops.images.flatten(0, 1), crops.masks.flatten(0, 1).flatten(1))
+        self.remember_features(self.backbone.pooled(tokens))
+        return tokens.patches.flatten(0, 1)[crops.mask_index]
 
     def pixels(self, images: Tensor) -> Tensor:
         """Normalised images as they were before the data preprocessor, 0..1."""

@@ -26,6 +26,7 @@ ARCHITECTURES = {
 }
 
 POSITIONS = ('learnable', 'sincos', 'none')
+POOLS = ('cls', 'mean')
 INITS = ('dino', 'moco', 'mae', 'beit')
 
 
@@ -57,6 +58,8 @@ class VisionTransformer(BaseModule):
         relative_position: Each block adds a learnable bias to its attention by the distance of two patches: True, its own, as BEiT
             fine-tunes; ``'shared'``, the same one in all blocks, as BEiT pretrains.
         class_token: Own a class token. Without one (SelfPatch), the mean of the patches takes its place in the outputs.
+        pool: What :meth:`features` gives: ``'cls'``, the class token; or ``'mean'``, the mean of the patches, for methods that do not
+            train a class token (MaskFeat, BEiT).
         num_registers: Learnable tokens without position between CLS and the patches (DINOv2).
         mask_token: Own a learnable token that replaces masked patches and starts positional queries.
         query_keys: What queries read, see :class:`mmdssl.models.layers.attention.QueryAttention`.
@@ -82,7 +85,7 @@ class VisionTransformer(BaseModule):
 
     def __init__(self, arch: str | dict = 'small', patch_size: int = 16, img_size: int = 224, position: str = 'learnable',
                  position_rule: str = 'size', relative_position: bool | str = False, class_token: bool = True,
-                 num_registers: int = 0, mask_token: bool = False, query_keys: str = 'image', drop_path_rate: float = 0.,
+                 pool: str = 'cls', num_registers: int = 0, mask_token: bool = False, query_keys: str = 'image', drop_path_rate: float = 0.,
                  mlp_ratio: float = 4., layer_scale: float | None = None, final_norm: bool = True,
                  out_indices: Sequence[int] = (-1, ), out_norm: bool = True, pyramid: bool = False,
                  window_size: int | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
@@ -98,6 +101,8 @@ class VisionTransformer(BaseModule):
             raise InputError(f'img_size {img_size} is not a multiple of patch_size {patch_size}: change one of them')
         if position not in POSITIONS:
             raise InputError(f'position is one of {", ".join(POSITIONS)}, got {position!r}')
+        if pool not in POOLS:
+            raise InputError(f'pool is one of {", ".join(POOLS)}, got {pool!r}')
         if init not in INITS:
             raise InputError(f'init is one of {", ".join(INITS)}, got {init!r}')
         if query_keys not in QUERY_KEYS:
@@ -120,6 +125,7 @@ class VisionTransformer(BaseModule):
         self.frame = (img_size // patch_size, ) * 2
         self.position = position
         self.position_rule = position_rule
+        self.pool = pool
         self.num_prefix = int(class_token) + num_registers
         self.query_keys = query_keys
         self.out_indices = sorted(i % depth for i in out_indices)
@@ -281,8 +287,12 @@ class VisionTransformer(BaseModule):
         return Tokens(patches.mean(1) if self.cls_token is None else x[:, 0], patches, x[:, num_image:])
 
     def features(self, images: Tensor) -> Tensor:
-        """One vector per image, ``Tokens.cls``, ``(B, D)``."""
-        return self.forward_tokens(images).cls
+        """One vector per image, ``(B, D)``."""
+        return self.pooled(self.forward_tokens(images))
+
+    def pooled(self, tokens: Tokens) -> Tensor:
+        """What stands for the image, of its tokens, as ``pool`` says."""
+        return tokens.patches.mean(1) if self.pool == 'mean' else tokens.cls
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps ``(B, D, h, w)`` of the blocks of ``out_indices``: stride ``patch_size``, or those of the pyramid."""

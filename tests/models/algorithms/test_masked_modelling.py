@@ -221,6 +221,19 @@ def test_kept_patches_are_those_that_the_whole_network_would_see():
     assert torch.equal(vit.forward_tokens(changed, keep=keep).patches, some.patches)
 
 
+@torch.no_grad()
+def test_features_are_those_that_the_method_trains(tmp_path):
+    mean, cls = (VisionTransformer(VIT['arch'], 8, 32, pool=pool).eval() for pool in ('mean', 'cls'))
+    mean.load_state_dict(cls.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    tokens = mean.forward_tokens(images)
+    assert torch.equal(mean.features(images), tokens.patches.mean(1)) and torch.equal(cls.features(images), tokens.cls)
+    save_backbone(mean, tmp_path / 'backbone.safetensors', dict(VIT, pool='mean'))
+    assert torch.equal(load_backbone(tmp_path / 'backbone.safetensors').features(images), mean.features(images))
+    with pytest.raises(InputError, match="pool is one of cls, mean, got 'max'"):
+        VisionTransformer(pool='max')
+
+
 @pytest.mark.parametrize('case', CASES)
 def test_pictures(case):
     algorithm, views = build(case).eval(), views_for(case)
