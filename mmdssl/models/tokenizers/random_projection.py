@@ -5,13 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdssl.models.layers.targets import normalise_patches, patchify
+from mmdssl.models.layers.targets import patchify
 from mmdssl.registry import MODELS
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pixels
 
 
 @MODELS.register_module()
 class RandomProjectionTokenizer(nn.Module):
-    """Projects the normalised pixels of a patch by a fixed random matrix and takes the nearest of fixed random directions.
+    """Projects the centred pixels of a patch by a fixed random matrix and takes the nearest of fixed random directions.
 
     Args:
         num_codes: Their number.
@@ -31,6 +33,6 @@ class RandomProjectionTokenizer(nn.Module):
     @torch.no_grad()
     def tokenize(self, images: Tensor) -> Tensor:
         """Images ``(B, 3, H, W)`` in 0..1 to codes ``(B, H / stride, W / stride)``."""
-        patches, _, _ = normalise_patches(patchify(images, self.stride))
+        patches = patchify(images - images.new_tensor(MEAN).view(3, 1, 1), self.stride)
         nearest = (patches @ self.projection @ self.codes.T).argmax(-1)
         return nearest.unflatten(1, [side // self.stride for side in images.shape[-2:]])
