@@ -20,6 +20,7 @@ class ViewGroup:
         mask_index: ``(M,)`` positions of the True entries of ``masks.flatten()``, made on the CPU because finding them on
             the device would wait for it.
         mask_weight: ``(M,)`` one over the number of masked patches in the same crop.
+        keep_index: ``(V, B, n)`` positions in its crop of each patch that is not masked, where all crops have as many; else None.
     """
     images: Tensor
     boxes: Tensor
@@ -27,6 +28,7 @@ class ViewGroup:
     masks: Tensor | None = None
     mask_index: Tensor | None = None
     mask_weight: Tensor | None = None
+    keep_index: Tensor | None = None
 
     @staticmethod
     def collate(samples: Sequence[ViewGroup]) -> ViewGroup:
@@ -38,9 +40,12 @@ class ViewGroup:
         if samples[0].masks is not None:
             group.masks = stack('masks')
             group.mask_index = group.masks.flatten().nonzero().squeeze(1)
-            per_crop = group.masks.flatten(2).sum(-1, keepdim=True).clamp(min=1)
-            weights = (1 / per_crop).expand(*group.masks.shape[:2], group.masks[0, 0].numel())
+            counts = group.masks.flatten(2).sum(-1, keepdim=True)
+            weights = (1 / counts.clamp(min=1)).expand(*group.masks.shape[:2], group.masks[0, 0].numel())
             group.mask_weight = weights.flatten()[group.mask_index]
+            if counts.min() == counts.max():
+                kept = (~group.masks.flatten(2)).nonzero()[:, 2]
+                group.keep_index = kept.view(*counts.shape[:2], group.masks[0, 0].numel() - int(counts.max()))
         return group
 
     def apply(self, function) -> ViewGroup:

@@ -31,6 +31,9 @@ def shrink(node) -> None:
             node[key] = SIZES[key]
 
 
+SIZES |= dict(num_codes=16, width=16, embed_dim=24, depth=1, num_heads=2)  # of decoders and tokenizers
+
+
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('images')
@@ -56,7 +59,7 @@ def test_config_is_read_and_its_views_fit(path, folder):
     if cfg.model.backbone.type == 'VisionTransformer':
         cfg.model.backbone.arch = dict(embed_dim=24, depth=1, num_heads=2)
     elif path.parent.name == 'pretrain':
-        cfg.model.backbone.update(THIN[cfg.model.backbone.name])
+        cfg.model.backbone.update(THIN.get(cfg.model.backbone.get('name'), {}))
     shrink(cfg.model)
     algorithm = MODELS.build(cfg.model)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)

@@ -3,7 +3,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from masked_ranks import CASES as MASKED
+from masked_ranks import samples_of
 from torch import nn
+
+from mmdssl.datasets.views import Views
+from mmdssl.registry import MODELS
 
 MASKS = dict(mask_token=True)
 SINCOS = dict(position='sincos', mask_token=True)
@@ -23,8 +28,24 @@ for sharing in ('shared', 'semi-shared', 'vanilla'):
     }
 
 
+CASES |= {name: name for name in MASKED}
+
+
+def make_masked(name: str):
+    """Masked modelling, which has no teacher, and its views; two steps of the dVAE draw the same noise."""
+    algorithm = MODELS.build(dict(MASKED[name], type=f'mmdssl.{MASKED[name]["type"]}'))
+    loss, algorithm.teacher = algorithm.loss, torch.nn.Module()
+    algorithm.loss = lambda views: torch.manual_seed(1) and loss(views)
+    views = Views.collate(samples_of(4, even=name == 'mae'))
+    if name == 'dvae':
+        views['global'].masks = None
+    return algorithm, views
+
+
 @pytest.fixture(params=CASES.values(), ids=list(CASES))
 def case(request, make_algorithm, make_views):
+    if isinstance(request.param, str):
+        return make_masked(request.param)
     name, backbone, query, settings = request.param
     return make_algorithm(name, backbone=backbone, **settings), make_views(query=query, **VIEWS.get(name, {}))
 

@@ -76,7 +76,7 @@ def test_initialisation_of_moco_v3():
     assert ours.cls_token.abs().max() < 1e-5
     bound = (6 / 512) ** 0.5
     assert 0.99 * bound < ours.blocks[0].attn.qkv.weight.abs().max() <= bound
-    with pytest.raises(InputError, match="init is one of dino, moco, got 'zeros'"):
+    with pytest.raises(InputError, match="init is one of dino, moco, mae, beit, got 'zeros'"):
         VisionTransformer(init='zeros')
 
 
