@@ -77,7 +77,7 @@ def view_contrast(latents: Tensor, labels: Tensor | None, temperature: float, in
     others[rows, rows + rank * len(rows)] = False
     positive = (labels.repeat(num_views)[:, None] == classes) & others
     every = logits.masked_fill(~others, -torch.inf).logsumexp(1)
-    number = positive.sum(1)
+    number = positive.sum(1).to(logits.dtype)
     if inside:
         losses = every - logits.masked_fill(~positive, -torch.inf).logsumexp(1) + number.log()
     else:

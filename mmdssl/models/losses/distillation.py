@@ -11,10 +11,10 @@ def full_precision(function):
     """Run a loss outside autocast, its tensors in fp32 or better."""
 
     @wraps(function)
-    def wrapper(*args: Tensor | int) -> Tensor:
+    def wrapper(*args: Tensor | float | None, **options) -> Tensor:
         with torch.autocast(args[0].device.type, enabled=False):
-            return function(*(a.to(torch.promote_types(a.dtype, torch.float32)) if isinstance(a, Tensor) else a
-                              for a in args))
+            return function(*(a.to(torch.promote_types(a.dtype, torch.float32)) if isinstance(a, Tensor) and a.is_floating_point() else a
+                              for a in args), **options)
 
     return wrapper
 
