@@ -36,8 +36,8 @@ class LARS(Optimizer):
 
     def __init__(self, params: Iterable, lr: float, momentum: float = 0.9, weight_decay: float = 0., eta: float = 0.001):
         if min(lr, momentum, weight_decay, eta) < 0 or momentum >= 1:
-            raise InputError(f'{type(self).__name__} has lr={lr}, momentum={momentum}, weight_decay={weight_decay} and eta={eta}: none is negative, '
-                             'and the momentum is below 1')
+            raise InputError(f'{type(self).__name__} has lr={lr}, momentum={momentum}, weight_decay={weight_decay} and eta={eta}: none '
+                             'is negative, and the momentum is below 1')
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, eta=eta))
 
     @torch.no_grad()

@@ -79,9 +79,13 @@ class CropViews:
             image: The decoded image.
             box: Where its object is, as for :func:`crop_in_box`; needs ``box_alpha``. None where that is not known.
         """
-        images, boxes, flips = zip(*(self._crop(image, box, photometric) for photometric in self.photometric))
+        images, boxes, flips = zip(*(self._crop(image, box, photometric) for photometric in self.recipes()))
         masks = torch.stack([self.mask(self.size) for _ in images]) if self.mask else None
         return ViewGroup(torch.stack(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks)
+
+    def recipes(self) -> Sequence[Callable | None]:
+        """What is done to the pixels of each view."""
+        return self.photometric
 
     def _crop(self, image: Image.Image, box: Box | None,
               photometric: Callable | None) -> tuple[Tensor, tuple[int, int, int, int], bool]:
