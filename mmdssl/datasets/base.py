@@ -33,7 +33,8 @@ class ImageDataset(BaseDataset):
             ``type``). None means no such group, so that a config can drop one that it inherits. ``global_`` is the group
             ``global``, whose name is a keyword of Python's.
         pipeline: Transforms of the decoded image before cropping, on ``dict(img=PIL image, img_path=...,
-            sample_idx=...)``. Boxes are in pixels of the image they return.
+            sample_idx=...)``. Boxes are in pixels of the image they return. A transform that has to know the dataset, here
+            or in the ``before`` of views, has a method ``prepare(dataset)``.
         indices: Use the first so many images, or those at these positions.
 
     Attributes:
@@ -55,6 +56,9 @@ class ImageDataset(BaseDataset):
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)
         boxed = any(map(_is_boxed, self.views.values()))
+        for transform in (*self.pipeline.transforms, *(getattr(view, 'before', None) for view in self.views.values())):
+            if hasattr(transform, 'prepare'):
+                transform.prepare(self)
         self.crop_boxes = torch.tensor(FULL_BOX).repeat(len(self), 1).share_memory_() if boxed else None
 
     def load_paths(self) -> list[str]:
@@ -81,7 +85,7 @@ class ImageDataset(BaseDataset):
         if image is None:
             return None
         with seeded(0, 0, index):
-            return self.pipeline(dict(img=image, **info))['img']
+            return self.pipeline(dict(img=image, **info))['img'].convert('RGB')
 
     def _crop_box(self, index: int) -> tuple[float, ...] | None:
         if self.crop_boxes is None:
