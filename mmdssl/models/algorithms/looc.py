@@ -10,7 +10,7 @@ from mmdssl.models.algorithms.joint_embedding import unit
 from mmdssl.models.algorithms.mocov2 import MoCoV2
 from mmdssl.models.layers.projection import ParallelProjectors
 from mmdssl.models.layers.queue import FeatureQueue
-from mmdssl.models.losses.contrastive import queue_contrast
+from mmdssl.models.losses.contrastive import cosines, queue_contrast
 from mmdssl.registry import MODELS
 
 
@@ -61,4 +61,4 @@ class LooC(MoCoV2):
         positives = keys.diagonal(dim1=1, dim2=2).permute(2, 0, 1)  # (spaces, B, D)
         self.queue.push(positives)
         return dict(loss_contrast=sum(losses) / len(losses),
-                    positive_similarity=torch.linalg.vecdot(torch.stack(query).detach(), positives).mean())
+                    positive_similarity=cosines(torch.stack(query).detach(), positives).mean())

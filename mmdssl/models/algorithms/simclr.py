@@ -1,13 +1,12 @@
 """SimCLR: a simple framework for contrastive learning of visual representations (Chen et al., ICML 2020)."""
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.dino import image_features
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
-from mmdssl.models.losses.contrastive import view_contrast
+from mmdssl.models.losses.contrastive import cosines, view_contrast
 from mmdssl.registry import MODELS
 
 
@@ -43,4 +42,4 @@ class SimCLR(JointEmbedding):
 
 def similarity(latents: Tensor) -> Tensor:
     """Mean cosine of the first two views of an image, for the log."""
-    return torch.linalg.vecdot(*latents[:2].detach()).mean()
+    return cosines(*latents[:2].detach()).mean()

@@ -11,6 +11,12 @@ from mmdssl.models.losses.gather import gather, total
 
 
 @full_precision
+def cosines(first: Tensor, second: Tensor) -> Tensor:
+    """Of unit vectors ``(..., D)`` with those at the same places, ``(...)``; not in the few digits of mixed precision."""
+    return torch.linalg.vecdot(first, second)
+
+
+@full_precision
 def queue_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float, own: Tensor | None = None) -> Tensor:
     """InfoNCE with the positives of a batch and the negatives of a queue (MoCo, Eq. 1).
 

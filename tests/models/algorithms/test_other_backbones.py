@@ -19,7 +19,10 @@ METHODS = {
     'dino': dict(type='DINO', **HEAD),
     'bam': dict(type='BAM', projector=dict(hidden_dim=20, out_dim=12)),
     'bam without teacher': dict(type='BAM', projector=dict(hidden_dim=20, out_dim=12, activation='relu'), teacher=False),
+    'supcon': dict(type='SupCon', projector=dict(hidden_dim=20, out_dim=12)),
+    'looc': dict(type='LooC', projector=dict(hidden_dim=20, out_dim=12, norm=True), queue_size=8, temperature=1.),
 }
+VIEWS = dict(supcon=dict(local=False, labels=True), looc=dict(local=False, num=5))
 
 
 def build(method: str, backbone: str):
@@ -29,7 +32,7 @@ def build(method: str, backbone: str):
 @pytest.mark.parametrize('backbone', BACKBONES)
 @pytest.mark.parametrize('method', METHODS)
 def test_a_step_lowers_the_loss_and_trains_everything(method, backbone, make_views):
-    algorithm, views = build(method, backbone), make_views(4, masked=False)
+    algorithm, views = build(method, backbone), make_views(4, masked=False, **VIEWS.get(method, {}))
     parameters = [p for p in algorithm.student.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.02)
     totals = []
