@@ -22,7 +22,8 @@ class ImageFolder(ImageDataset):
 
     def load_data_list(self) -> list[dict]:
         infos = super().load_data_list()
-        folders = [os.path.relpath(info['img_path'], self.data_root).split(os.sep)[:-1] for info in infos]
+        start = len(os.path.join(self.data_root, ''))
+        folders = [info['img_path'][start:].split(os.sep)[:-1] for info in infos]
         if not all(folders):
             return infos
         classes = {name: label for label, name in enumerate(sorted({path[0] for path in folders}))}

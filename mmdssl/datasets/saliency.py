@@ -20,7 +20,9 @@ PIXELS_PER_REGION = 600
 
 def mask_file(folder: str, root: str, path: str) -> str:
     """Where the mask of an image is: below ``folder`` as the image is below ``root``, with ``.png`` behind its name."""
-    return os.path.join(folder, os.path.relpath(path, root or '.')) + '.png'
+    start = os.path.join(root, '')
+    name = path.removeprefix(start) if path.startswith(start) else os.path.relpath(path, root or '.')
+    return os.path.join(folder, name) + '.png'
 
 
 def folder_of_masks(root: str) -> str:
