@@ -18,7 +18,7 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 # What is the network's, of a stored config; the rest is what somebody did with it.
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
                 'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
-OF_TIMM = ('name', 'model_args', 'stem_stride')
+OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
 RESNETS = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 

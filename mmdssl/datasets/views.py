@@ -65,22 +65,25 @@ class Views:
         groups: The groups by name.
         indices: ``(B,)`` position of each image in its dataset.
         skipped: Paths of the files that could not be decoded while this batch was made, whose places other images took.
+        labels: ``(B,)`` class of each image, where the source of images knows it; else None.
     """
     groups: dict[str, ViewGroup]
     indices: Tensor
     skipped: list[str] = field(default_factory=list)
+    labels: Tensor | None = None
 
     @staticmethod
     def collate(samples: Sequence[Views]) -> Views:
         """Collate the views of single images (group fields ``(V, ...)``, a scalar index) to a batch."""
         groups = {name: ViewGroup.collate([sample[name] for sample in samples]) for name in samples[0]}
         skipped = [path for sample in samples for path in sample.skipped]
-        return Views(groups, torch.stack([sample.indices for sample in samples]), skipped)
+        labels = None if samples[0].labels is None else torch.stack([sample.labels for sample in samples])
+        return Views(groups, torch.stack([sample.indices for sample in samples]), skipped, labels)
 
     def apply(self, function) -> Views:
         """A copy in which ``function`` was applied to every tensor."""
         groups = {name: group.apply(function) for name, group in self.groups.items()}
-        return Views(groups, function(self.indices), self.skipped)
+        return Views(groups, function(self.indices), self.skipped, None if self.labels is None else function(self.labels))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Views:
         return self.apply(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -42,6 +42,9 @@ def folder(tmp_path_factory) -> Path:
         noise = np.random.default_rng(i).integers(0, 256, (120, 160, 3), dtype=np.uint8)
         Image.fromarray(noise).save(root / 'a' / f'{i}.png')
     root.with_suffix('.json').write_text('{"images": [{"file_name": "a/0.png"}, {"file_name": "a/1.png"}]}')
+        masks = root.with_name(f'{root.name}_saliency') / 'a'
+        masks.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise[..., 0]).save(masks / f'{i}.png.png')
     return root
 
 
@@ -224,6 +227,39 @@ def test_recipes_of_densecl_are_the_papers():
         assert cfg.param_scheduler == mocov2.param_scheduler and cfg.auto_scale_lr == mocov2.auto_scale_lr
     assert [(cfg.optim_wrapper.optimizer.lr, cfg.train_cfg.max_epochs) for cfg in (imagenet, coco)] == [(0.03, 200), (0.3, 800)]
     assert coco.train_dataloader.dataset.ann_file.endswith('train2017.json') and coco.val_cfg is None
+def test_recipes_of_supcon_are_the_papers():
+    """ImageNet's optimisation is SimCLR's; that of CIFAR-10 is the authors' command."""
+    cfg, cifar = config('supcon'), config('supcon_cifar10')
+    for recipe in (cfg, cifar):
+        assert recipe.model.projector == dict(hidden_dim=2048, out_dim=128, num_layers=2)
+        assert (recipe.model.temperature, recipe.model.base_temperature, recipe.model.inside) == (0.1, 0.07, False)
+    assert cfg.optim_wrapper.optimizer == dict(type='LARS', lr=0.3, momentum=0.9, weight_decay=1e-6, eta=0.001)
+    assert cifar.optim_wrapper.optimizer == dict(type='SGD', lr=0.5, momentum=0.9, weight_decay=1e-4)
+    assert (cifar.auto_scale_lr.base_batch_size, cifar.train_dataloader.batch_size, cifar.train_cfg.max_epochs) == (1024, 1024, 1000)
+    assert warmup(cifar) == warmup(cfg) == 10
+    view = cifar.train_dataloader.dataset.views.global_
+    assert (view.size, tuple(view.scale), view.photometric) == (32, (0.2, 1.0), dict(jitter=(0.4, 0.4, 0.4, 0.1), blur_prob=0.0))
+    assert (cifar.model.backbone.stem_stride, cifar.model.backbone.stem_kernel) == (1, 3)
+
+
+def test_recipes_of_looc_are_the_papers():
+    cfg, plus, base = config('looc'), config('looc_plus'), config('mocov2')
+    assert cfg.optim_wrapper == base.optim_wrapper and cfg.param_scheduler == base.param_scheduler
+    assert (cfg.train_cfg.max_epochs, cfg.auto_scale_lr.base_batch_size, cfg.model.temperature) == (500, 256, 0.2)
+    view = cfg.train_dataloader.dataset.views.global_
+    assert list(view.families) == ['color', 'rotation', 'texture'] and cfg.model.num_families == 3
+    color, _, texture = view.families.values()
+    assert color.blur_prob == 0 and texture.jitter_prob == texture.gray_prob == 0
+    assert plus.model.plus and plus.model.backbone.branches == 4 and plus.train_dataloader == cfg.train_dataloader
+
+
+def test_recipe_of_dilo_is_the_papers():
+    """MoCo v2's but for the backgrounds."""
+    cfg, base = config('dilo'), config('mocov2')
+    assert cfg.model == base.model and cfg.optim_wrapper == base.optim_wrapper and cfg.train_cfg == base.train_cfg
+    view = cfg.train_dataloader.dataset.views.global_
+    assert view.pop('before') == dict(type='SwapBackground', prob=0.3, kinds=('gray', ), blending='mix')
+    assert view == base.train_dataloader.dataset.views.global_
 
 
 SMALL = dict(batch=32, epochs=10, size=32)

@@ -8,6 +8,7 @@ from .densecl import DenseCL
 from .dino import DINO
 from .dvae import DVAE
 from .ibot import IBOT
+from .looc import LooC
 from .mae import MAE
 from .maskfeat import MaskFeat
 from .mocov2 import MoCoV2
@@ -15,7 +16,8 @@ from .mocov3 import MoCoV3
 from .pqcl import PQCL
 from .selfpatch import SelfPatch
 from .simclr import SimCLR
+from .supcon import SupCon
 from .swav import SwAV
 
-__all__ = ['ADCLR', 'BAM', 'BYOL', 'DINO', 'DVAE', 'IBOT', 'MAE', 'PQCL', 'Algorithm', 'BEiT', 'BarlowTwins', 'DenseCL', 'MaskFeat',
-           'MoCoV2', 'MoCoV3', 'SelfPatch', 'SimCLR', 'SwAV']
+__all__ = ['ADCLR', 'BAM', 'BYOL', 'DINO', 'DVAE', 'IBOT', 'MAE', 'PQCL', 'Algorithm', 'BEiT', 'BarlowTwins', 'DenseCL', 'LooC', 'MaskFeat',
+           'MoCoV2', 'MoCoV3', 'SelfPatch', 'SimCLR', 'SupCon', 'SwAV']

@@ -1,11 +1,11 @@
 """BYOL: bootstrap your own latent (Grill et al., NeurIPS 2020)."""
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
+from mmdssl.models.losses.contrastive import cosines
 from mmdssl.registry import MODELS
 from mmdssl.schedules import cosine
 
@@ -32,7 +32,7 @@ class BYOL(JointEmbedding):
         """``loss_regression``: ``2 - 2 cos``, summed over the two directions (Eq. 2); from 0 to 8."""
         self.check(views, ['global'])
         predictions, targets = unit(self.student_latents(views['global'])), unit(self.teacher_latents(views['global']))
-        similarity = torch.linalg.vecdot(predictions, targets.flip(0))
+        similarity = cosines(predictions, targets.flip(0))
         return dict(loss_regression=(2 - 2 * similarity).mean(1).sum(), positive_similarity=similarity.detach().mean())
 
     def momentum_now(self) -> float:

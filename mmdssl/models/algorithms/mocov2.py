@@ -10,7 +10,7 @@ from torch import Tensor
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
 from mmdssl.models.layers.queue import FeatureQueue
-from mmdssl.models.losses.contrastive import queue_contrast
+from mmdssl.models.losses.contrastive import cosines, queue_contrast
 from mmdssl.registry import MODELS
 
 
@@ -49,7 +49,7 @@ class MoCoV2(JointEmbedding):
         key = unit(self.keys(key_images))
         loss = queue_contrast(query, key, self.queue.features.clone(), self.temperature)
         self.queue.push(key)
-        return dict(loss_contrast=loss, positive_similarity=torch.linalg.vecdot(query, key).detach().mean())
+        return dict(loss_contrast=loss, positive_similarity=cosines(query, key).detach().mean())
 
     def keys(self, images: Tensor) -> Tensor:
         """The teacher's latents ``(B, D)`` of images that were normalised in a batch of others."""

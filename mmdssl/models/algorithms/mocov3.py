@@ -1,12 +1,11 @@
 """MoCo v3: an empirical study of training self-supervised vision transformers (Chen et al., ICCV 2021)."""
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
-from mmdssl.models.losses.contrastive import batch_contrast
+from mmdssl.models.losses.contrastive import batch_contrast, cosines
 from mmdssl.registry import MODELS
 from mmdssl.schedules import cosine
 
@@ -36,7 +35,7 @@ class MoCoV3(JointEmbedding):
         self.check(views, ['global'])
         queries, keys = unit(self.student_latents(views['global'])), unit(self.teacher_latents(views['global']))
         terms = [2 * self.temperature * batch_contrast(query, key, self.temperature) for query, key in zip(queries, keys.flip(0))]
-        similarity = torch.linalg.vecdot(queries.detach(), keys.flip(0)).mean()
+        similarity = cosines(queries.detach(), keys.flip(0)).mean()
         return dict(loss_contrast=sum(terms), positive_similarity=similarity)
 
     def momentum_now(self) -> float:

@@ -1,13 +1,12 @@
 """SimCLR: a simple framework for contrastive learning of visual representations (Chen et al., ICML 2020)."""
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.dino import image_features
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
-from mmdssl.models.losses.contrastive import view_contrast
+from mmdssl.models.losses.contrastive import cosines, view_contrast
 from mmdssl.registry import MODELS
 
 
@@ -30,9 +29,17 @@ class SimCLR(JointEmbedding):
 
     def loss(self, views: Views) -> dict[str, Tensor]:
         """``loss_contrast``: NT-Xent, the mean over all 2N views (Eq. 1; the authors' code sums the means of the two views)."""
+        latents = self.latents(views)
+        return dict(loss_contrast=view_contrast(latents, None, self.temperature), positive_similarity=similarity(latents))
+
+    def latents(self, views: Views) -> Tensor:
+        """Unit vectors ``(V, B, D)`` of all views, which are one batch, for batch normalisation too."""
         self.check(views, ['global'])
-        features = image_features(self.student.backbone, views['global'])  # both in one batch, for batch normalisation too
+        features = image_features(self.student.backbone, views['global'])
         self.remember_features(features.flatten(0, 1))
-        latents = unit(self.student.projector(features.flatten(0, 1))).unflatten(0, features.shape[:2])
-        return dict(loss_contrast=view_contrast(latents, None, self.temperature),
-                    positive_similarity=torch.linalg.vecdot(*latents.detach()).mean())
+        return unit(self.student.projector(features.flatten(0, 1))).unflatten(0, features.shape[:2])
+
+
+def similarity(latents: Tensor) -> Tensor:
+    """Mean cosine of the first two views of an image, for the log."""
+    return cosines(*latents[:2].detach()).mean()

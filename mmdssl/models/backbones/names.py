@@ -11,7 +11,7 @@ def backbone_name(cfg: Mapping) -> str:
     network of timm's that was changed ``resnet18-custom``."""
     kind = cfg['type'].rpartition('.')[2]
     if kind == 'TimmBackbone':
-        custom = cfg.get('model_args') or cfg.get('stem_stride')
+        custom = cfg.get('model_args') or cfg.get('stem_stride') or cfg.get('stem_kernel') or cfg.get('branches', 1) > 1
         return cfg['name'].split('.')[0].replace('_', '-') + ('-custom' if custom else '')
     if kind != 'VisionTransformer':
         return f'{kind.lower()}{cfg.get("depth", "")}'

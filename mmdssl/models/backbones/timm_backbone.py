@@ -50,6 +50,8 @@ class TimmBackbone(BaseModule):
         out_indices: Which of timm's feature maps :meth:`forward` returns; what they do not need is not trained. None for
             pretraining: the last map, and all that :meth:`features` needs is trained.
         frozen: Train nothing; stay in eval mode.
+        stem_kernel: Side of the kernel of a ResNet's stem, 3 for images as small as CIFAR's; None for timm's, which is 7.
+        branches: Last stages of a ResNet, side by side; features and the last map are those of all of them (LooC++).
         init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
 
     Attributes:
@@ -65,7 +67,7 @@ class TimmBackbone(BaseModule):
 
     def __init__(self, name: str, model_args: dict | None = None, drop_path_rate: float = 0.,
                  stem_stride: int | None = None, out_indices: Sequence[int] | None = None, frozen: bool = False,
-                 init_cfg: dict | None = None):
+                 stem_kernel: int | None = None, branches: int = 1, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.name = name
         self.frozen = frozen
@@ -76,6 +78,10 @@ class TimmBackbone(BaseModule):
         self.out_indices = None if out_indices is None else self._indices(out_indices)
         if stem_stride is not None:
             _set_stem_stride(self.network, name, stem_stride)
+        if stem_kernel is not None:
+            _set_stem_kernel(self.network, name, stem_kernel)
+        if branches != 1:
+            _set_branches(self.network, name, branches)
         embed = getattr(self.network, 'patch_embed', None)
         cut = getattr(embed, 'proj', None)
         if isinstance(cut, nn.Conv2d) and cut.kernel_size == cut.stride and not hasattr(embed, 'backbone'):
@@ -214,3 +220,26 @@ def _set_stem_stride(network: nn.Module, name: str, stride: int) -> None:
         network.maxpool = nn.Identity()
     if stride == 1:
         conv.stride = (1, 1)
+
+
+def _set_stem_kernel(network: nn.Module, name: str, size: int) -> None:
+    conv = getattr(network, 'conv1', None)
+    if not isinstance(conv, nn.Conv2d) or size < 1 or size % 2 == 0:
+        raise InputError(f'stem_kernel={size} of {name}: it is odd, and the network a ResNet whose stem is one convolution')
+    network.conv1 = nn.Conv2d(3, conv.out_channels, size, conv.stride, size // 2, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode='fan_out', nonlinearity='relu')
+
+
+class Branches(nn.ModuleList):
+    """Networks that read the same maps, and whose own maps ``(B, C, h, w)`` become those ``(B, n C, h, w)`` of one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self], dim=1)
+
+
+def _set_branches(network: nn.Module, name: str, number: int) -> None:
+    last = getattr(network, 'layer4', None)
+    if last is None or number < 1:
+        raise InputError(f'branches={number} of {name}: it is 1 or more, and the network a ResNet')
+    network.layer4 = Branches(copy.deepcopy(last) for _ in range(number))
+    network.init_weights()  # each branch begins with weights of its own

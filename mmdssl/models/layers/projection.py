@@ -124,6 +124,26 @@ class MLPProjector(nn.Sequential):
         super().__init__(*layers)
 
 
+@MODELS.register_module()
+class ParallelProjectors(nn.ModuleList):
+    """Projectors side by side: features ``(rows, in_dim)`` to latents ``(rows, number, out_dim)``.
+
+    Args:
+        in_dim: Width of the features.
+        number: Of projectors.
+        split: The first projector reads the first share of the features, and so on, instead of each all of them.
+        **kwargs: Arguments of each :class:`MLPProjector`.
+    """
+
+    def __init__(self, in_dim: int, number: int, split: bool = False, **kwargs):
+        self.split = split
+        super().__init__(MLPProjector(in_dim // number if split else in_dim, **kwargs) for _ in range(number))
+
+    def forward(self, features: Tensor) -> Tensor:
+        shares = features.chunk(len(self), dim=-1) if self.split else [features] * len(self)
+        return torch.stack([projector(share) for projector, share in zip(self, shares)], dim=1)
+
+
 def _mlp(in_dim: int, hidden_dim: int, out_dim: int, num_layers: int, activation: type[nn.Module], norm: bool,
          bias: bool = True) -> list[nn.Module]:
     """Linear layers with an activation between them, and batch normalisation before it."""

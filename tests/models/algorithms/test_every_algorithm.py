@@ -16,7 +16,13 @@ CASES = {'dino': ('DINO', {}, None, {}), 'bam': ('BAM', {}, None, {})}
 CASES |= {'selfpatch': ('SelfPatch', dict(class_token=False, final_norm=False), None, {}),
           'densecl': ('DenseCL', {}, None, dict(temperature=1., queue_size=8)),
           'densecl 3 x 3': ('DenseCL', {}, None, dict(temperature=1., queue_size=8, grid=3, matching='dense'))}
-VIEWS = dict(DenseCL=dict(masked=False, local=False))
+# At the temperatures of large networks, the rounding of these tiny ones would be most of the loss.
+CASES |= {'supcon': ('SupCon', {}, None, dict(temperature=1., base_temperature=None)),
+          'supcon inside': ('SupCon', {}, None, dict(temperature=1., base_temperature=None, inside=True)),
+          'looc': ('LooC', {}, None, dict(temperature=1., queue_size=8))}
+# What else than two global and two local views they read.
+VIEWS = dict(DenseCL=dict(masked=False, local=False), SupCon=dict(masked=False, local=False, labels=True),
+             LooC=dict(masked=False, local=False, num=5))
 for sharing in ('shared', 'semi-shared', 'vanilla'):
     CASES |= {
         f'ibot {sharing}': ('IBOT', MASKS, None, dict(sharing=sharing)),

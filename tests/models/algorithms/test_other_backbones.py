@@ -20,8 +20,10 @@ METHODS = {
     'bam': dict(type='BAM', projector=dict(hidden_dim=20, out_dim=12)),
     'bam without teacher': dict(type='BAM', projector=dict(hidden_dim=20, out_dim=12, activation='relu'), teacher=False),
     'densecl': dict(type='DenseCL', projector=dict(hidden_dim=20, out_dim=12, norm=True), queue_size=8),
+    'supcon': dict(type='SupCon', projector=dict(hidden_dim=20, out_dim=12)),
+    'looc': dict(type='LooC', projector=dict(hidden_dim=20, out_dim=12, norm=True), queue_size=8, temperature=1.),
 }
-VIEWS = dict(densecl=dict(local=False))
+VIEWS = dict(densecl=dict(local=False), supcon=dict(local=False, labels=True), looc=dict(local=False, num=5))
 
 
 def build(method: str, backbone: str):
