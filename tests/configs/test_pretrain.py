@@ -41,10 +41,10 @@ def folder(tmp_path_factory) -> Path:
     for i in range(2):
         noise = np.random.default_rng(i).integers(0, 256, (120, 160, 3), dtype=np.uint8)
         Image.fromarray(noise).save(root / 'a' / f'{i}.png')
-    root.with_suffix('.json').write_text('{"images": [{"file_name": "a/0.png"}, {"file_name": "a/1.png"}]}')
         masks = root.with_name(f'{root.name}_saliency') / 'a'
         masks.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise[..., 0]).save(masks / f'{i}.png.png')
+    root.with_suffix('.json').write_text('{"images": [{"file_name": "a/0.png"}, {"file_name": "a/1.png"}]}')
     return root
 
 
@@ -227,6 +227,8 @@ def test_recipes_of_densecl_are_the_papers():
         assert cfg.param_scheduler == mocov2.param_scheduler and cfg.auto_scale_lr == mocov2.auto_scale_lr
     assert [(cfg.optim_wrapper.optimizer.lr, cfg.train_cfg.max_epochs) for cfg in (imagenet, coco)] == [(0.03, 200), (0.3, 800)]
     assert coco.train_dataloader.dataset.ann_file.endswith('train2017.json') and coco.val_cfg is None
+
+
 def test_recipes_of_supcon_are_the_papers():
     """ImageNet's optimisation is SimCLR's; that of CIFAR-10 is the authors' command."""
     cfg, cifar = config('supcon'), config('supcon_cifar10')
