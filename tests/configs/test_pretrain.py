@@ -20,7 +20,8 @@ CONFIGS = sorted(path for folder in ('pretrain', 'small') for path in (ROOT / fo
 THIN = dict(resnet50=dict(model_args=dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 8))),
             caformer_m36=dict(name='caformer', model_args=dict(depths=(1, 1, 1, 1), dims=(8, 8, 32, 32))))
 # What a method's sizes shrink to.
-SIZES = dict(num_prototypes=16, hidden_dim=8, bottleneck_dim=8, out_dim=8, queue_size=16)
+SIZES = dict(num_prototypes=16, hidden_dim=8, bottleneck_dim=8, out_dim=8, queue_size=16,
+             num_codes=16, width=16, embed_dim=24, depth=1, num_heads=2)  # the last line: decoders and tokenizers
 
 
 def shrink(node) -> None:
@@ -29,9 +30,6 @@ def shrink(node) -> None:
             shrink(value)
         elif key in SIZES:
             node[key] = SIZES[key]
-
-
-SIZES |= dict(num_codes=16, width=16, embed_dim=24, depth=1, num_heads=2)  # of decoders and tokenizers
 
 
 @pytest.fixture(scope='module')
