@@ -34,17 +34,19 @@ def make_views():
     """Function that makes a batch of views of random normalised pixels, boxes and flips.
 
     Two global views of 32 px, two local ones of 16 px, ``query=(number, size)``. Where masked, the first view of the
-    first image has no masked patch, the second view of the second image a single one.
+    first image has no masked patch, the second view of the second image a single one. ``num`` is the number of global views;
+    with ``labels``, every second image is of the first of two classes.
     """
 
-    def make(batch_size: int = 3, masked: bool = True, local: bool = True, query: tuple[int, int] | None = None):
+    def make(batch_size: int = 3, masked: bool = True, local: bool = True, query: tuple[int, int] | None = None, num: int = 2,
+             labels: bool = False):
         def group(number: int, size: int) -> ViewGroup:
             boxes = torch.rand(number, 4) * 40 + 10
             return ViewGroup(torch.randn(number, 3, size, size), boxes, torch.rand(number) > 0.5)
 
         samples = []
         for index in range(batch_size):
-            groups = {'global': group(2, 32)}
+            groups = {'global': group(num, 32)}
             if masked:
                 masks = torch.rand(2, 4, 4) > 0.6
                 if index == 0:
@@ -56,7 +58,7 @@ def make_views():
                 groups['local'] = group(2, 16)
             if query:
                 groups['query'] = group(*query)
-            samples.append(Views(groups, torch.tensor(index)))
+            samples.append(Views(groups, torch.tensor(index), labels=torch.tensor(index % 2) if labels else None))
         return Views.collate(samples)
 
     return make

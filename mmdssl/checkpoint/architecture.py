@@ -22,8 +22,8 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 
 # What is the network's, of a stored config; the rest is what somebody did with it.
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
-                'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
-OF_TIMM = ('name', 'model_args', 'stem_stride')
+                'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
 BLOCK = re.compile(r'blocks\.(\d{1,6})\.')
 
@@ -152,6 +152,7 @@ def check_config(path: str, config: dict, state: dict[str, Tensor]) -> None:
                          'or was written by something else')
     width, side = facts['embed_dim'], side_of_frame(state)
     told = {**given, 'mlp_ratio': int(width * given['mlp_ratio']), 'layer_scale': given['layer_scale'] is not None,
+            'relative_position': bool(given['relative_position']),
             'position': given['position'] == 'learnable', 'img_size': given['img_size'] // given['patch_size']}
     shown = {**facts, 'mlp_ratio': round(width * facts['mlp_ratio'])}
     if facts['relative_position']:

@@ -23,7 +23,7 @@ def save_backbone(backbone: nn.Module, path: str | Path, config: dict, **facts: 
         config: The config it was built from, stored as json under the metadata key ``config``.
         facts: More metadata: the method, the epoch, the version, ... A hash of everything is added.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in backbone.state_dict().items()}
     metadata = dict(config=config_to_json(config), **{key: str(value) for key, value in facts.items()})
     with whole_file(path) as partial:
         save_file(tensors, partial, stated(tensors, metadata))

@@ -343,7 +343,12 @@ def _fit_positions(backbone: nn.Module, given: Pretrained, state: dict[str, Tens
 def _fit_relative_positions(backbone: nn.Module, state: dict[str, Tensor], own: dict[str, Tensor],
                             report: LoadReport) -> None:
     grid = tuple(getattr(backbone, 'frame', None) or backbone.patch_embed.grid_size)
-    for name in [name for name in state if name.endswith('relative_position_bias_table')]:
+    tables = [name for name in state if name.endswith('relative_position_bias_table')]
+    shared = len({own[name].data_ptr() for name in tables if name in own}) == 1
+    if shared and any(not torch.equal(state[name], state[tables[0]]) for name in tables):
+        raise InputError(f'{report.path} has other relative positions in each block, and the backbone shares one table among them: set '
+                         'its relative_position=True')
+    for name in tables:
         table = state[name]
         if name in own and len(table) != len(own[name]):
             state[name] = resize_rel_pos_bias_table_simple(table.float(), grid, own[name].shape)

@@ -2,15 +2,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from mmdssl.datasets.images import read_rgb
+from mmdssl.datasets.seeding import seeded
 from mmdssl.datasets.transforms.crops import FULL_BOX, CropViews
 from mmdssl.datasets.views import Views
 from mmdssl.errors import InputError
@@ -24,8 +23,9 @@ class ImageDataset(BaseDataset):
 
     ``dataset[(seed, epoch, index)]`` gives the :class:`Views` of one image, fields without the batch dimension. They
     depend on these three alone: not on the worker, the rank or what was asked before. ``dataset[index]`` stands for
-    seed 0 and epoch 0. Where a file cannot be decoded another one, drawn from the same key, takes its place; then
-    ``indices`` tells the image that was used, and ``skipped`` the file that was not.
+    seed 0 and epoch 0. ``labels`` tells the class of the image, where the subclass knows it. Where a file cannot be
+    decoded another one, drawn from the same key, takes its place; then ``indices`` tells the image that was used, and
+    ``skipped`` the file that was not.
 
     Args:
         data_root: Folder that the paths of images are relative to.
@@ -33,7 +33,8 @@ class ImageDataset(BaseDataset):
             ``type``). None means no such group, so that a config can drop one that it inherits. ``global_`` is the group
             ``global``, whose name is a keyword of Python's.
         pipeline: Transforms of the decoded image before cropping, on ``dict(img=PIL image, img_path=...,
-            sample_idx=...)``. Boxes are in pixels of the image they return.
+            sample_idx=...)``. Boxes are in pixels of the image they return. A transform that has to know the dataset, here
+            or in the ``before`` of views, has a method ``prepare(dataset)``.
         indices: Use the first so many images, or those at these positions.
 
     Attributes:
@@ -55,6 +56,9 @@ class ImageDataset(BaseDataset):
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)
         boxed = any(map(_is_boxed, self.views.values()))
+        for transform in (*self.pipeline.transforms, *(getattr(view, 'before', None) for view in self.views.values())):
+            if hasattr(transform, 'prepare'):
+                transform.prepare(self)
         self.crop_boxes = torch.tensor(FULL_BOX).repeat(len(self), 1).share_memory_() if boxed else None
 
     def load_paths(self) -> list[str]:
@@ -71,7 +75,8 @@ class ImageDataset(BaseDataset):
             image = self.pipeline(results)['img']
             box = self._crop_box(results['sample_idx'])
             groups = {name: crop(image, box) if _is_boxed(crop) else crop(image) for name, crop in self.views.items()}
-        return Views(groups, torch.tensor(results['sample_idx']), skipped)
+        label = torch.tensor(results['label']) if 'label' in results else None
+        return Views(groups, torch.tensor(results['sample_idx']), skipped, label)
 
     def whole_image(self, index: int) -> Image.Image | None:
         """The image at ``index`` that views are cropped from, or None where it cannot be decoded."""
@@ -80,7 +85,7 @@ class ImageDataset(BaseDataset):
         if image is None:
             return None
         with seeded(0, 0, index):
-            return self.pipeline(dict(img=image, **info))['img']
+            return self.pipeline(dict(img=image, **info))['img'].convert('RGB')
 
     def _crop_box(self, index: int) -> tuple[float, ...] | None:
         if self.crop_boxes is None:
@@ -110,23 +115,3 @@ def _is_boxed(crop: Callable) -> bool:
 def collate_views(samples: Sequence[Views]) -> Views:
     """The batch of some samples, for ``DataLoader(collate_fn=...)``."""
     return Views.collate(samples)
-
-
-@contextmanager
-def seeded(*key: int) -> Iterator[None]:
-    """Seed the global generators of PyTorch (CPU), NumPy and Python from non-negative integers, then restore them.
-
-    torchvision's and most third-party transforms draw from these and take no generator of one's own.
-    """
-    cpu = torch.default_generator  # torch.manual_seed would seed the accelerator too
-    states = cpu.get_state(), np.random.get_state(), random.getstate()
-    seeds = np.random.SeedSequence(key).generate_state(3).tolist()
-    try:
-        cpu.manual_seed(seeds[0])
-        np.random.seed(seeds[1])
-        random.seed(seeds[2])
-        yield
-    finally:
-        cpu.set_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])

@@ -20,6 +20,7 @@ class ViewGroup:
         mask_index: ``(M,)`` positions of the True entries of ``masks.flatten()``, made on the CPU because finding them on
             the device would wait for it.
         mask_weight: ``(M,)`` one over the number of masked patches in the same crop.
+        keep_index: ``(V, B, n)`` positions in its crop of each patch that is not masked, where all crops have as many; else None.
     """
     images: Tensor
     boxes: Tensor
@@ -27,6 +28,7 @@ class ViewGroup:
     masks: Tensor | None = None
     mask_index: Tensor | None = None
     mask_weight: Tensor | None = None
+    keep_index: Tensor | None = None
 
     @staticmethod
     def collate(samples: Sequence[ViewGroup]) -> ViewGroup:
@@ -38,9 +40,12 @@ class ViewGroup:
         if samples[0].masks is not None:
             group.masks = stack('masks')
             group.mask_index = group.masks.flatten().nonzero().squeeze(1)
-            per_crop = group.masks.flatten(2).sum(-1, keepdim=True).clamp(min=1)
-            weights = (1 / per_crop).expand(*group.masks.shape[:2], group.masks[0, 0].numel())
+            counts = group.masks.flatten(2).sum(-1, keepdim=True)
+            weights = (1 / counts.clamp(min=1)).expand(*group.masks.shape[:2], group.masks[0, 0].numel())
             group.mask_weight = weights.flatten()[group.mask_index]
+            if counts.min() == counts.max():
+                kept = (~group.masks.flatten(2)).nonzero()[:, 2]
+                group.keep_index = kept.view(*counts.shape[:2], group.masks[0, 0].numel() - int(counts.max()))
         return group
 
     def apply(self, function) -> ViewGroup:
@@ -60,22 +65,25 @@ class Views:
         groups: The groups by name.
         indices: ``(B,)`` position of each image in its dataset.
         skipped: Paths of the files that could not be decoded while this batch was made, whose places other images took.
+        labels: ``(B,)`` class of each image, where the source of images knows it; else None.
     """
     groups: dict[str, ViewGroup]
     indices: Tensor
     skipped: list[str] = field(default_factory=list)
+    labels: Tensor | None = None
 
     @staticmethod
     def collate(samples: Sequence[Views]) -> Views:
         """Collate the views of single images (group fields ``(V, ...)``, a scalar index) to a batch."""
         groups = {name: ViewGroup.collate([sample[name] for sample in samples]) for name in samples[0]}
         skipped = [path for sample in samples for path in sample.skipped]
-        return Views(groups, torch.stack([sample.indices for sample in samples]), skipped)
+        labels = None if samples[0].labels is None else torch.stack([sample.labels for sample in samples])
+        return Views(groups, torch.stack([sample.indices for sample in samples]), skipped, labels)
 
     def apply(self, function) -> Views:
         """A copy in which ``function`` was applied to every tensor."""
         groups = {name: group.apply(function) for name, group in self.groups.items()}
-        return Views(groups, function(self.indices), self.skipped)
+        return Views(groups, function(self.indices), self.skipped, None if self.labels is None else function(self.labels))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Views:
         return self.apply(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -1,4 +1,4 @@
-"""Layer-wise adaptive rate scaling, for convolutional networks in large batches."""
+"""Layer-wise adaptive rates, for convolutional networks in large batches: LARS and LARC."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
@@ -50,6 +50,17 @@ class LARS(Optimizer):
         return loss
 
     def _update(self, parameters: list[Tensor], lr: float, momentum: float, weight_decay: float, eta: float) -> None:
+        parameters, updates = self._scaled(parameters, weight_decay, eta)
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
+        velocities = [self.state[parameter]['momentum_buffer'] for parameter in parameters]
+        torch._foreach_mul_(velocities, momentum)
+        torch._foreach_add_(velocities, updates)
+        torch._foreach_add_(parameters, velocities, alpha=-lr)
+
+    def _scaled(self, parameters: list[Tensor], weight_decay: float, eta: float) -> tuple[list[Tensor], list[Tensor]]:
+        """The parameters in some order, and what is added to the velocity of each."""
         adapted = [p for p in parameters if p.ndim > 1]
         plain = [p for p in parameters if p.ndim <= 1]
         updates = [p.grad for p in plain]
@@ -59,11 +70,27 @@ class LARS(Optimizer):
             ratios = torch.where((lengths > 0) & (norms > 0), eta * lengths / norms, 1.)
             torch._foreach_mul_(scaled, list(ratios))
             updates = [*scaled, *updates]
-        parameters = [*adapted, *plain]
-        for parameter in parameters:
-            if not self.state[parameter]:
-                self.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
-        velocities = [self.state[parameter]['momentum_buffer'] for parameter in parameters]
-        torch._foreach_mul_(velocities, momentum)
-        torch._foreach_add_(velocities, updates)
-        torch._foreach_add_(parameters, velocities, alpha=-lr)
+        return [*adapted, *plain], updates
+
+
+@OPTIMIZERS.register_module()
+class LARC(LARS):
+    """LARS as SwAV uses it, after apex: every parameter adapts and decays, biases and norms too.
+
+    With ``g`` the gradient, per parameter::
+
+        v <- momentum v + eta |w| / (|g| + weight_decay |w| + 1e-8) (g + weight_decay w)
+        w <- w - lr v
+
+    Where ``|w|`` or ``|g|`` is 0, ``g`` is added to ``momentum v`` as it is. Arguments are those of :class:`LARS`; in a recipe
+    where all decay, ``optim_wrapper.paramwise_cfg`` has ``decay_biases=True, decay_norms=True``.
+    """
+
+    def _scaled(self, parameters: list[Tensor], weight_decay: float, eta: float) -> tuple[list[Tensor], list[Tensor]]:
+        gradients = [p.grad for p in parameters]
+        lengths, norms = (torch.stack(torch._foreach_norm(tensors)) for tensors in (parameters, gradients))
+        adapts = (lengths > 0) & (norms > 0)
+        ratios = torch.where(adapts, eta * lengths / (norms + weight_decay * lengths + 1e-8), 1.)
+        updates = torch._foreach_add(gradients, torch._foreach_mul(parameters, list(weight_decay * adapts)))
+        torch._foreach_mul_(updates, list(ratios))
+        return parameters, updates

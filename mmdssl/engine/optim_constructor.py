@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
-from mmdssl.arguments import Positive, checked
+from mmdssl.arguments import NonNegative, Positive, checked
 from mmdssl.engine.optim_wrapper import OptimWrapper
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
@@ -15,7 +15,7 @@ from mmdssl.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
 # All that comes before the first block of a transformer.
 EMBEDDINGS = ('patch_embed', 'pos_embed', 'cls_token', 'reg_token', 'mask_token')
-OPTIONS = ('layer_decay', 'decay_embeddings', 'decay_biases')
+OPTIONS = ('layer_decay', 'decay_embeddings', 'decay_biases', 'decay_norms', 'bias_lr_mult')
 
 
 class ParameterRule(NamedTuple):
@@ -46,7 +46,9 @@ class OptimWrapperConstructor:
         paramwise_cfg: ``layer_decay``, the ratio r of BEiT's layer-wise learning rates: layer ``id`` of a transformer ``backbone`` of
             ``L`` blocks learns at ``r^(L + 1 - id)``, all heads and necks at 1; default 1. ``decay_embeddings``: position
             embeddings, class, register and mask tokens decay, as in DINO; default true, false in recipes of fine-tuning.
-            ``decay_biases``: biases and parameters of one dimension decay, but for those of norms; default false.
+            ``decay_biases``: biases and parameters of one dimension decay, but for those of norms; default false. ``decay_norms``:
+            those of norms decay; default false. ``bias_lr_mult``: biases, norms and parameters of one dimension learn at so many
+            times the rate of the rest (Barlow Twins); default 1.
 
     Raises:
         InputError: Another key, or layer decay for a backbone without ``blocks``.
@@ -64,10 +66,13 @@ class OptimWrapperConstructor:
         self._set(**paramwise_cfg)
 
     @checked
-    def _set(self, layer_decay: Positive = 1., decay_embeddings: bool = True, decay_biases: bool = False) -> None:
+    def _set(self, layer_decay: Positive = 1., decay_embeddings: bool = True, decay_biases: bool = False, decay_norms: bool = False,
+             bias_lr_mult: NonNegative = 1.) -> None:
         self.layer_decay = layer_decay
         self.decay_embeddings = decay_embeddings
         self.decay_biases = decay_biases
+        self.decay_norms = decay_norms
+        self.bias_lr_mult = bias_lr_mult
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         wrapper = dict(self.cfg)
@@ -82,7 +87,7 @@ class OptimWrapperConstructor:
         for rule in self.rules(model):
             groups.setdefault((rule.lr_scale, rule.decays), []).append(parameters[rule.name])
         return [dict(params=group, **({} if decays else dict(weight_decay=0.)), **({} if scale == 1 else dict(lr=lr * scale)))
-                for (scale, decays), group in groups.items()]
+                for (scale, decays), group in sorted(groups.items(), key=lambda item: item[0][0] == 1)]  # the base rate comes last
 
     def rules(self, model: nn.Module) -> list[ParameterRule]:
         """How each trained parameter of a model is treated, in the model's order."""
@@ -94,9 +99,12 @@ class OptimWrapperConstructor:
             if parameter.requires_grad:
                 layer = None if depth is None else layer_of(name, depth)
                 scale = 1. if depth is None else self.layer_decay**(depth + 1 - layer)
-                one_dimensional = parameter.ndim <= 1 or name.endswith('.bias')
-                decays = not (id(parameter) in norms or one_dimensional and not self.decay_biases
-                              or not self.decay_embeddings and name.split('.')[-1] in EMBEDDINGS)
+                of_norm = id(parameter) in norms
+                of_bias = not of_norm and (parameter.ndim <= 1 or name.endswith('.bias'))
+                if of_norm or of_bias:
+                    scale *= self.bias_lr_mult
+                decays = ((self.decay_norms if of_norm else self.decay_biases if of_bias else True)
+                          and (self.decay_embeddings or name.split('.')[-1] not in EMBEDDINGS))
                 rules.append(ParameterRule(name, layer, scale, decays))
         return rules
 

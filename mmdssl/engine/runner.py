@@ -41,6 +41,7 @@ from mmdssl.engine.unwrap import unwrap
 from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
+from mmdssl.models.layers.sync_norm import synchronise_norms
 from mmdssl.registry import RUNNERS
 
 # Of no use to those who watch a run; some of it is for those who read its log.
@@ -61,7 +62,7 @@ class Runner(base.Runner):
     - the learning rate is scaled by the images per optimizer step, accumulated ones included;
     - a second run in its work dir is refused, and one that is asked to end saves first;
     - workers that cannot load data say so, instead of being waited for;
-    - several processes also run on CPUs (gloo), where batch normalisation is each process's own;
+    - several processes also run on CPUs (gloo), where ``sync_bn`` takes our own batch normalisation;
     - the console shows what happens, and only the log file environment, config and hooks as well;
     - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block, or timm's networks.
     """
@@ -155,6 +156,8 @@ class Runner(base.Runner):
             return super().wrap_model(model_wrapper_cfg, model)
         if on_gpu and sync_bn:
             model = convert_sync_batchnorm(model)  # MMEngine's loses the activation that some of timm's norms contain
+        elif sync_bn:
+            synchronise_norms(model)
         return MMDistributedDataParallel(model.to(get_device()), broadcast_buffers=False,
                                          device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
                                          find_unused_parameters=self.cfg.get('find_unused_parameters', False))

@@ -1,3 +1,3 @@
-from . import algorithms, backbones
+from . import algorithms, backbones, tokenizers
 
-__all__ = ['algorithms', 'backbones']
+__all__ = ['algorithms', 'backbones', 'tokenizers']

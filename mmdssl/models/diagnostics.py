@@ -21,3 +21,9 @@ def effective_rank(features: Tensor) -> float:
     spread = spread[spread > 1e-6 * features.norm()]  # below that it is the rounding of fp32 features
     shares = spread / spread.sum()
     return torch.special.entr(shares).sum().exp().item()
+
+
+def code_perplexity(codes: Tensor, num_codes: int) -> float:
+    """How many codes are in use: ``exp(H(p))``, p the share of each among ``codes``, integers of any shape below ``num_codes``."""
+    counts = torch.bincount(codes.flatten(), minlength=num_codes).double()
+    return torch.special.entr(counts / counts.sum()).sum().exp().item()

@@ -209,6 +209,9 @@ RESNETS = {
         **behind('module.encoder_k.', resnet_weights(8)), **behind('module.encoder_q.', w),
         'module.queue': torch.ones(4, 8)}),
     'densecl': lambda w: dict(state_dict=w, author='OpenSelfSup'),
+    'densecl, the whole run': lambda w: dict(meta=dict(epoch=200), state_dict={
+        **behind('encoder_q.0.', w), **behind('backbone.', w), **behind('encoder_k.0.', resnet_weights(8)),
+        'encoder_q.1.mlp2.0.weight': torch.ones(2, 2, 1, 1), 'queue': torch.ones(4, 8), 'queue2': torch.ones(4, 8)}),
     'mmselfsup': lambda w: dict(
         meta=dict(cfg="model = dict(type='DenseCL', backbone=dict(type='ResNet', depth=50))"),
         state_dict={**behind('backbone.', w), **behind('encoder_k.0.', resnet_weights(8)),

@@ -12,6 +12,8 @@ from mmdssl.registry import MODELS
 THIN = dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 8))
 NETWORKS = {
     'resnet': dict(name='resnet18', model_args=THIN, stem_stride=2),
+    'small images': dict(name='resnet18', model_args=THIN, stem_stride=1, stem_kernel=3),
+    'branches': dict(name='resnet18', model_args=THIN, branches=3),
     'caformer': dict(name='caformer', model_args=dict(depths=(1, 1, 1, 1), dims=(8, 8, 32, 32))),
     'vit': dict(name='vit_tiny_patch16_224', model_args=dict(img_size=32, depth=1, reg_tokens=2)),
     'swin': dict(name='swin_tiny_patch4_window7_224',

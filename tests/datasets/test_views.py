@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,8 +51,19 @@ def test_every_tensor_moves():
     moved = batch.to('meta')
     tensors = [getattr(moved[name], key) for name in moved for key in vars(moved[name])]
     assert {tensor.device.type for tensor in [*tensors, moved.indices] if tensor is not None} == {'meta'}
-    assert sum(tensor is None for tensor in tensors) == 3 and moved.skipped == batch.skipped
+    assert sum(tensor is None for tensor in tensors) == 5 and moved.skipped == batch.skipped
     assert batch['global'].images.device.type == 'cpu'
+
+
+def test_labels_are_collated_and_move_where_there_are_some():
+    samples = [sample(index) for index in range(3)]
+    assert Views.collate(samples).labels is None
+    for index, one in enumerate(samples):
+        one.labels = torch.tensor(7 - index)
+    batch = Views.collate(samples)
+    assert batch.labels.tolist() == [7, 6, 5]
+    assert batch.to('meta').labels.device.type == 'meta'
+    assert replace(batch, groups={}).labels is batch.labels
 
 
 def test_pinning_reaches_every_tensor(monkeypatch):

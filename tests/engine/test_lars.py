@@ -1,4 +1,4 @@
-"""LARS against a plain loop in float64."""
+"""LARS against a plain loop in float64; LARS and LARC against the authors' code."""
 from __future__ import annotations
 
 import copy
@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+from golden_files import Golden
 from torch import nn
 
-from mmdssl.engine import LARS, OptimWrapperConstructor
+from mmdssl.engine import LARC, LARS, OptimWrapperConstructor
 from mmdssl.errors import InputError
 
 SETTINGS = dict(lr=0.3, momentum=0.9, weight_decay=0.01, eta=0.001)
@@ -94,3 +95,40 @@ def test_a_restored_optimizer_goes_on():
 def test_numbers_without_a_meaning_are_input_errors(wrong):
     with pytest.raises(InputError, match=f'{next(iter(wrong))}={next(iter(wrong.values()))}'):
         LARS([nn.Parameter(torch.ones(2))], **{**SETTINGS, **wrong})
+
+
+GOLDEN = Golden('family/lars_steps')
+RULES = dict(mocov3=LARS, barlowtwins=LARS, swav_larc=LARC)
+
+
+@pytest.mark.parametrize('source', RULES)
+def test_steps_are_those_of_the_authors(source):
+    config = GOLDEN.config
+    parameters = {name: nn.Parameter(value.clone()) for name, value in GOLDEN.under('before.').items()}
+    optimizer = RULES[source](parameters.values(), lr=1., momentum=config['momentum'], weight_decay=config['weight_decay'],
+                              eta=config['trust_coefficient'])
+    for i, lr in enumerate(config['lr']):
+        optimizer.param_groups[0]['lr'] = lr
+        for name, parameter in parameters.items():
+            parameter.grad = GOLDEN[f'grads.{name}'][i].clone()
+        optimizer.step()
+    for name, parameter in parameters.items():
+        expected = GOLDEN[f'{source}.after.{name}']
+        assert (parameter - expected).abs().max() <= 1e-6 * max(expected.abs().max(), 1e-6)
+
+
+def test_larc_adapts_and_decays_vectors_too():
+    vector = nn.Parameter(torch.full((4, ), 2., dtype=torch.float64))
+    vector.grad = torch.full((4, ), 3., dtype=torch.float64)
+    optimizer = LARC([vector], **SETTINGS)
+    optimizer.step()
+    ratio = 0.001 * 4 / (6 + 0.01 * 4 + 1e-8)
+    torch.testing.assert_close(vector.detach(), torch.full((4, ), 2 - 0.3 * ratio * (3 + 0.01 * 2), dtype=torch.float64))
+
+
+@pytest.mark.parametrize('value, gradient', [(0., 3.), (2., 0.)])
+def test_larc_leaves_alone_what_has_no_length_or_no_gradient(value, gradient):
+    vector = nn.Parameter(torch.full((4, ), value))
+    vector.grad = torch.full((4, ), gradient)
+    LARC([vector], **SETTINGS).step()
+    torch.testing.assert_close(vector.detach(), torch.full((4, ), value - 0.3 * gradient))

@@ -47,6 +47,25 @@ def test_values_of_the_groups():
     assert wrapper.get_lr() == dict(lr=[0.1])
 
 
+def test_all_can_decay():
+    """MoCo v2 and v3: one group for everything."""
+    wrapper = OptimWrapperConstructor(CFG, dict(decay_biases=True, decay_norms=True))(Model())
+    assert [group['weight_decay'] for group in wrapper.optimizer.param_groups] == [0.04]
+    for option in ('decay_biases', 'decay_norms'):
+        rules = {rule.name: rule.decays for rule in OptimWrapperConstructor(CFG, {option: True}).rules(Model())}
+        assert [rules['block.0.bias'], rules['scale'], rules['block.1.weight'], rules['block.1.bias']] == [
+            option == 'decay_biases'] * 2 + [option == 'decay_norms'] * 2
+
+
+def test_biases_and_norms_can_have_a_rate_of_their_own():
+    """Barlow Twins; the log and the table of a dry run show the other one, wherever a model's first bias is."""
+    wrapper = OptimWrapperConstructor(CFG, dict(bias_lr_mult=0.024))(Model())
+    biases, weights = wrapper.optimizer.param_groups
+    assert (biases['lr'], biases['weight_decay'], len(biases['params'])) == (pytest.approx(0.0024), 0, 4)
+    assert (weights['lr'], weights['weight_decay'], len(weights['params'])) == (0.1, 0.04, 6)
+    assert wrapper.get_lr() == dict(lr=[0.1])
+
+
 def test_an_unknown_option_is_refused():
     with pytest.raises(InputError, match="'norm_decay_mult', which is read by nothing"):
         OptimWrapperConstructor(CFG, dict(norm_decay_mult=0))

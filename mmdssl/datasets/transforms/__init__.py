@@ -1,8 +1,11 @@
 """Transforms of images and of views."""
+from mmdssl.datasets.transforms.background import LoadSaliency, SwapBackground
 from mmdssl.datasets.transforms.crops import CropViews
 from mmdssl.datasets.transforms.label_map import LoadLabelMap
+from mmdssl.datasets.transforms.leave_one_out import LeaveOneOutViews, RightAngle
 from mmdssl.datasets.transforms.load_image import LoadImage
 from mmdssl.datasets.transforms.masks import BlockMask, RandomMask
 from mmdssl.datasets.transforms.photometric import Photometric
 
-__all__ = ['BlockMask', 'CropViews', 'LoadImage', 'LoadLabelMap', 'Photometric', 'RandomMask']
+__all__ = ['BlockMask', 'CropViews', 'LeaveOneOutViews', 'LoadImage', 'LoadLabelMap', 'LoadSaliency', 'Photometric', 'RandomMask',
+           'RightAngle', 'SwapBackground']

@@ -43,6 +43,8 @@ class CropViews:
         box_alpha: Take crops from the box where the object is, see :func:`crop_in_box`, once
             :class:`mmdssl.engine.hooks.ContrastiveCropHook` has found it; the paper has 0.6. None takes them from
             anywhere.
+        before: Config of a transform of the whole image that is done for each view by itself, before its crop, such as
+            :class:`mmdssl.datasets.transforms.SwapBackground`.
 
     Raises:
         InputError: The settings do not fit together.
@@ -52,7 +54,7 @@ class CropViews:
                  ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3), flip: Share = .5,
                  photometric: Mapping | Sequence[Mapping | None] | None = None, mask: Mapping | None = None,
                  interpolation: Literal[tuple(mode.value for mode in InterpolationMode)] = 'bicubic',
-                 box_alpha: Positive | None = None):
+                 box_alpha: Positive | None = None, before: Mapping | None = None):
         if not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(f'views of size {size} have scale={tuple(scale)}: give shares of the area, '
                              '0 < low <= high <= 1')
@@ -69,6 +71,7 @@ class CropViews:
         self.mask = _build(mask, BlockMask)
         self.interpolation = InterpolationMode(interpolation)
         self.box_alpha = box_alpha
+        self.before = None if before is None else TRANSFORMS.build(before)
         if self.mask and size % self.mask.patch_size:
             raise InputError(f'views of size {size} cannot be masked in patches of {self.mask.patch_size} pixels: make '
                              'the size a multiple of the patch size')
@@ -79,12 +82,20 @@ class CropViews:
             image: The decoded image.
             box: Where its object is, as for :func:`crop_in_box`; needs ``box_alpha``. None where that is not known.
         """
-        images, boxes, flips = zip(*(self._crop(image, box, photometric) for photometric in self.photometric))
+        images, boxes, flips = zip(*(self._crop(image, box, photometric) for photometric in self.recipes()))
         masks = torch.stack([self.mask(self.size) for _ in images]) if self.mask else None
         return ViewGroup(torch.stack(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks)
 
+    def recipes(self) -> Sequence[Callable | None]:
+        """What is done to the pixels of each view."""
+        return self.photometric
+
     def _crop(self, image: Image.Image, box: Box | None,
               photometric: Callable | None) -> tuple[Tensor, tuple[int, int, int, int], bool]:
+        if self.before:
+            image = self.before(image)
+        elif image.mode != 'RGB':  # it has a saliency mask, for other views
+            image = image.convert('RGB')
         if box is None:
             top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
         else:

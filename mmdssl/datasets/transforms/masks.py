@@ -39,8 +39,12 @@ class TokenMask(metaclass=ABCMeta):
 
     def __call__(self, size: int) -> Tensor:
         grid = size // self.patch_size
-        target = random.uniform(*random.choice(self.ranges)) * grid * grid
-        return torch.from_numpy(self.draw(grid, target))
+        ratio = random.uniform(*random.choice(self.ranges))
+        return torch.from_numpy(self.draw(grid, self.target(ratio, grid * grid)))
+
+    def target(self, ratio: float, patches: int) -> float:
+        """So many of the patches are to be masked."""
+        return ratio * patches
 
     @abstractmethod
     def draw(self, grid: int, target: float) -> np.ndarray:
@@ -55,12 +59,14 @@ class BlockMask(TokenMask):
 
     Args:
         aspect: Smallest height over width of a block; the largest is its inverse, log-uniform between them.
+        min_area: Patches of the smallest block; None for ``(G // 3)**2``, 16 of 14 x 14 (BEiT).
     """
 
     def __init__(self, patch_size: PositiveInt = 16, ratio: Share | Sequence[Share] = .3,
-                 variance: Share | Sequence[Share] = 0., aspect: Positive = .3):
+                 variance: Share | Sequence[Share] = 0., aspect: Positive = .3, min_area: PositiveInt | None = None):
         super().__init__(patch_size, ratio, variance)
         self.log_aspect = abs(math.log(aspect))
+        self.min_area = min_area
 
     def draw(self, grid: int, target: float) -> np.ndarray:
         mask = np.zeros((grid, grid), dtype=bool)
@@ -71,9 +77,10 @@ class BlockMask(TokenMask):
     def _add_block(self, mask: np.ndarray, rest: float) -> bool:
         """Mask one more block of at most ``rest`` new patches; False if 10 attempts found none."""
         grid = len(mask)
+        smallest = (grid // 3)**2 if self.min_area is None else self.min_area
         for _ in range(10):
             # Once the rest is below the smallest area the bounds are swapped: smaller blocks then fill up.
-            area = random.uniform((grid // 3) ** 2, rest)
+            area = random.uniform(smallest, rest)
             aspect = math.exp(random.uniform(-self.log_aspect, self.log_aspect))
             height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if max(height, width) >= grid:
@@ -88,7 +95,21 @@ class BlockMask(TokenMask):
 
 @TRANSFORMS.register_module()
 class RandomMask(TokenMask):
-    """Masks exactly ``int(ratio * G * G)`` patches at random places; arguments of :class:`TokenMask`."""
+    """Masks exactly ``int(ratio * G * G)`` patches at random places.
+
+    Arguments are those of :class:`TokenMask`, and:
+
+    Args:
+        leave: Leave exactly ``int((1 - ratio) * G * G)`` patches instead, as MAE counts, which may mask one more.
+    """
+
+    def __init__(self, patch_size: int = 16, ratio: float | Sequence[float] = .3,
+                 variance: float | Sequence[float] = 0., leave: bool = False):
+        super().__init__(patch_size, ratio, variance)
+        self.leave = leave
+
+    def target(self, ratio: float, patches: int) -> float:
+        return patches - int(patches * (1 - ratio)) if self.leave else super().target(ratio, patches)
 
     def draw(self, grid: int, target: float) -> np.ndarray:
         mask = np.zeros(grid * grid, dtype=bool)

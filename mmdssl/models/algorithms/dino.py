@@ -84,12 +84,12 @@ class DINO(Algorithm):
 
     def student_logits(self, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         """Tokens ``(..., D)`` by stream to logits ``(..., K)`` over the student's temperature."""
-        bottleneck = project(self.student.head, tokens)
+        bottleneck = self.student.head.project_streams(tokens)
         with parametrize.cached():
             return {stream: self.student.head.score(z / self.student_temperature, stream)
                     for stream, z in bottleneck.items()}
 
-    def teacher_targets(self, tokens: dict[str, Tensor], select: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def teacher_targets(self, tokens: dict[str, Tensor], select: dict[str, Tensor | slice] | None = None) -> dict[str, Tensor]:
         """Tokens ``(..., D)`` by stream to centred and sharpened distributions; afterwards the centers move.
 
         Args:
@@ -99,7 +99,7 @@ class DINO(Algorithm):
         """
         self.remember_features(tokens['cls'].flatten(0, -2))
         temperature = warmup_epochs(*self.teacher_temperature, self.progress)
-        bottleneck = project(self.teacher.head, tokens)
+        bottleneck = self.teacher.head.project_streams(tokens)
         targets, means = {}, {}
         with parametrize.cached():
             for stream, z in bottleneck.items():
@@ -132,10 +132,3 @@ class DINO(Algorithm):
 def image_features(backbone: nn.Module, group: ViewGroup) -> Tensor:
     """Features ``(V, B, D)`` of the crops of a group, in one forward."""
     return backbone.features(group.images.flatten(0, 1)).unflatten(0, group.images.shape[:2])
-
-
-def project(head: DINOHead, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Run the head's MLP once over the tokens of all streams: ``(..., D)`` to ``(..., bottleneck)``."""
-    rows = [t.flatten(0, -2) for t in tokens.values()]
-    projected = head.project(torch.cat(rows)).split([len(r) for r in rows])
-    return {stream: z.unflatten(0, t.shape[:-1]) for (stream, t), z in zip(tokens.items(), projected)}

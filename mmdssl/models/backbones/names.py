@@ -12,7 +12,7 @@ def backbone_name(cfg: Mapping) -> str:
     package, kind = cfg['type'].partition('.')[0], cfg['type'].rpartition('.')[2]
     ours = package in (kind, 'mmdssl')
     if ours and kind == 'TimmBackbone':
-        custom = cfg.get('model_args') or cfg.get('stem_stride')
+        custom = cfg.get('model_args') or cfg.get('stem_stride') or cfg.get('stem_kernel') or cfg.get('branches', 1) > 1
         return cfg['name'].split('.')[0].replace('_', '-') + ('-custom' if custom else '')
     if not ours or kind != 'VisionTransformer':
         return f'{kind.lower()}{cfg.get("depth", "")}'

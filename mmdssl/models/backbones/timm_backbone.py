@@ -16,7 +16,7 @@ from timm.layers import Attention, to_2tuple
 from timm.models import metaformer
 from torch import Tensor, nn
 
-from mmdssl.arguments import NonEmpty, Share
+from mmdssl.arguments import NonEmpty, PositiveInt, Share
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -52,6 +52,8 @@ class TimmBackbone(BaseModule):
         out_indices: Which of timm's feature maps :meth:`forward` returns; what they do not need is not trained. None for
             pretraining: the last map, and all that :meth:`features` needs is trained.
         frozen: Train nothing; stay in eval mode.
+        stem_kernel: Side of the kernel of a ResNet's stem, 3 for images as small as CIFAR's; None for timm's, which is 7.
+        branches: Last stages of a ResNet, side by side; features and the last map are those of all of them (LooC++).
         init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
 
     Attributes:
@@ -67,7 +69,8 @@ class TimmBackbone(BaseModule):
 
     def __init__(self, name: str, model_args: dict | None = None, drop_path_rate: Share = 0.,
                  stem_stride: Literal[1, 2, 4] | None = None,
-                 out_indices: Annotated[Sequence[int], NonEmpty] | None = None, frozen: bool = False, init_cfg: dict | None = None):
+                 out_indices: Annotated[Sequence[int], NonEmpty] | None = None, frozen: bool = False,
+                 stem_kernel: PositiveInt | None = None, branches: PositiveInt = 1, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.name = name
         self.frozen = frozen
@@ -78,6 +81,10 @@ class TimmBackbone(BaseModule):
         self.out_indices = None if out_indices is None else self._indices(out_indices)
         if stem_stride is not None:
             _set_stem_stride(self.network, name, stem_stride)
+        if stem_kernel is not None:
+            _set_stem_kernel(self.network, name, stem_kernel)
+        if branches != 1:
+            _set_branches(self.network, name, branches)
         embed = getattr(self.network, 'patch_embed', None)
         cut = getattr(embed, 'proj', None)
         if isinstance(cut, nn.Conv2d) and cut.kernel_size == cut.stride and not hasattr(embed, 'backbone'):
@@ -124,12 +131,28 @@ class TimmBackbone(BaseModule):
         """Feature maps ``(B, C, h, w)`` of ``out_indices``, without the final norm."""
         return self._maps(images, [-1] if self.out_indices is None else self.out_indices)
 
+    def features_and_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`features` and the last feature map, ``(B, map_dim, h, w)``, of one forward pass."""
+        self._need_maps()
+        with self._explained(images):
+            last, maps = self.network.forward_intermediates(images, [-1])
+            return self.network.forward_head(last), maps[-1]
+
+    @property
+    def map_dim(self) -> int:
+        """Channels of the last feature map."""
+        self._need_maps()
+        return self.network.feature_info[-1]['num_chs']
+
     def _maps(self, images: Tensor, indices: list[int]) -> tuple[Tensor, ...]:
-        if not self.num_maps:
-            raise InputError(f"timm's {self.name} has no feature maps: it can be pretrained, but it does not say where it looks, and "
-                             'serves no dense task')
+        self._need_maps()
         with self._explained(images):
             return tuple(self.network.forward_intermediates(images, indices, stop_early=True, intermediates_only=True))
+
+    def _need_maps(self) -> None:
+        if not self.num_maps:
+            raise InputError(f"timm's {self.name} has no feature maps: it can be pretrained with a method that reads pooled features, but "
+                             'it does not say where it looks, and serves no dense task')
 
     @contextmanager
     def _explained(self, images: Tensor) -> Iterator[None]:
@@ -200,3 +223,26 @@ def _set_stem_stride(network: nn.Module, name: str, stride: int) -> None:
         network.maxpool = nn.Identity()
     if stride == 1:
         conv.stride = (1, 1)
+
+
+def _set_stem_kernel(network: nn.Module, name: str, size: int) -> None:
+    conv = getattr(network, 'conv1', None)
+    if not isinstance(conv, nn.Conv2d) or size < 1 or size % 2 == 0:
+        raise InputError(f'stem_kernel={size} of {name}: it is odd, and the network a ResNet whose stem is one convolution')
+    network.conv1 = nn.Conv2d(3, conv.out_channels, size, conv.stride, size // 2, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode='fan_out', nonlinearity='relu')
+
+
+class Branches(nn.ModuleList):
+    """Networks that read the same maps, and whose own maps ``(B, C, h, w)`` become those ``(B, n C, h, w)`` of one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self], dim=1)
+
+
+def _set_branches(network: nn.Module, name: str, number: int) -> None:
+    last = getattr(network, 'layer4', None)
+    if last is None or number < 1:
+        raise InputError(f'branches={number} of {name}: it is 1 or more, and the network a ResNet')
+    network.layer4 = Branches(copy.deepcopy(last) for _ in range(number))
+    network.init_weights()  # each branch begins with weights of its own

@@ -52,8 +52,11 @@ class VisionTransformer(BaseModule):
             coordinates, zero for CLS; or ``'none'``.
         position_rule: How a learnable table is resized for other inputs, see
             :func:`mmdssl.models.layers.position.resize_table`.
-        relative_position: Each block adds a learnable bias to its attention by the distance of two patches (BEiT).
+        relative_position: Each block adds a learnable bias to its attention by the distance of two patches: True, its own, as BEiT
+            fine-tunes; ``'shared'``, the same one in all blocks, as BEiT pretrains.
         class_token: Own a class token. Without one (SelfPatch), the mean of the patches takes its place in the outputs.
+        pool: What :meth:`features` gives: ``'cls'``, the class token; or ``'mean'``, the mean of the patches, for methods that do not
+            train a class token (MaskFeat, BEiT).
         num_registers: Learnable tokens without position between CLS and the patches (DINOv2).
         mask_token: Own a learnable token that replaces masked patches and starts positional queries.
         query_keys: What queries read, see :class:`mmdssl.models.layers.attention.QueryAttention`.
@@ -70,20 +73,22 @@ class VisionTransformer(BaseModule):
         global_blocks: Blocks with global attention all the same; negative ones count from the end.
         checkpointing: In :meth:`forward`, keep only the inputs of the blocks and compute the rest again in the backward pass.
         frozen: Train nothing but the pyramid; stay in eval mode.
-        init: Initial values: ``'dino'``, truncated normal; or ``'moco'``, MoCo v3's uniform ones with a class token near zero.
+        init: Initial values: ``'dino'``, truncated normal; ``'moco'``, MoCo v3's uniform ones with a class token near zero;
+            ``'mae'``, uniform ones, of the patch projection too; ``'beit'``, normal ones within one deviation of zero, of the patch
+            projection and of the mask token too, and what a block adds is the less the deeper it is.
         frozen_patch_embed: Keep the random values of the patch projection, which steadies training (MoCo v3, BAM).
         init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
     """
 
     def __init__(self, arch: Literal[tuple(ARCHITECTURES)] | dict[str, PositiveInt] = 'small', patch_size: PositiveInt = 16,
                  img_size: PositiveInt = 224, position: Literal['learnable', 'sincos', 'none'] = 'learnable',
-                 position_rule: Literal['size', 'dino', 'antialias'] = 'size', relative_position: bool = False,
-                 class_token: bool = True, num_registers: NonNegativeInt = 0, mask_token: bool = False,
-                 query_keys: Literal[QUERY_KEYS] = 'image', drop_path_rate: Share = 0., mlp_ratio: Positive = 4.,
-                 layer_scale: float | None = None, final_norm: bool = True,
+                 position_rule: Literal['size', 'dino', 'antialias'] = 'size', relative_position: bool | Literal['shared'] = False,
+                 class_token: bool = True, pool: Literal['cls', 'mean'] = 'cls', num_registers: NonNegativeInt = 0,
+                 mask_token: bool = False, query_keys: Literal[QUERY_KEYS] = 'image', drop_path_rate: Share = 0.,
+                 mlp_ratio: Positive = 4., layer_scale: float | None = None, final_norm: bool = True,
                  out_indices: Annotated[Sequence[int], NonEmpty] = (-1, ), out_norm: bool = True, pyramid: bool = False,
                  window_size: PositiveInt | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
-                 frozen: bool = False, init: Literal['dino', 'moco'] = 'dino', frozen_patch_embed: bool = False,
+                 frozen: bool = False, init: Literal['dino', 'moco', 'mae', 'beit'] = 'dino', frozen_patch_embed: bool = False,
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if isinstance(arch, str):
@@ -108,6 +113,7 @@ class VisionTransformer(BaseModule):
         self.frame = (img_size // patch_size, ) * 2
         self.position = position
         self.position_rule = position_rule
+        self.pool = pool
         self.num_prefix = int(class_token) + num_registers
         self.query_keys = query_keys
         self.out_indices = sorted(i % depth for i in out_indices)
@@ -128,8 +134,9 @@ class VisionTransformer(BaseModule):
                        norm_layer=partial(nn.LayerNorm, eps=1e-6))
             for rate in torch.linspace(0, drop_path_rate, depth, device='cpu').tolist())
         if relative_position:
-            for block in self.blocks:
-                block.attn.relative_position_bias_table = nn.Parameter(relative_table(self.frame, num_heads))
+            tables = [nn.Parameter(relative_table(self.frame, num_heads)) for _ in self.blocks]
+            for block, table in zip(self.blocks, tables):
+                block.attn.relative_position_bias_table = tables[0] if relative_position == 'shared' else table
         self.norm = nn.LayerNorm(dim, eps=1e-6) if final_norm else nn.Identity()
         self._initialise(init)
         self._freeze()
@@ -138,22 +145,36 @@ class VisionTransformer(BaseModule):
         self.pyramid = FeaturePyramid(dim, patch_size) if pyramid else None
 
     def _initialise(self, init: str) -> None:
-        """The patch projection keeps the framework's initialisation, the mask token its zeros."""
+        """The patch projection keeps the framework's initialisation, the mask token its zeros, where ``init`` says nothing else."""
         token_std = 1e-6 if init == 'moco' else .02
+        cut = .02 if init == 'beit' else 2.
         for parameter, std in ((self.cls_token, token_std), (self.reg_token, token_std), (self.pos_embed, .02)):
             if parameter is not None:
-                trunc_normal_(parameter, std=std)
+                trunc_normal_(parameter, std=std, a=-cut, b=cut)
         for name, module in self.blocks.named_modules():
             if isinstance(module, nn.Linear):
-                for matrix in module.weight.chunk(3 if name.endswith('qkv') else 1):
-                    nn.init.xavier_uniform_(matrix) if init == 'moco' else trunc_normal_(matrix, std=.02)
+                for matrix in module.weight.chunk(3 if name.endswith('qkv') and init != 'mae' else 1):
+                    nn.init.xavier_uniform_(matrix) if init in ('moco', 'mae') else trunc_normal_(matrix, std=.02, a=-cut, b=cut)
                 nn.init.zeros_(module.bias)
+        projection = self.patch_embed.proj
+        if init == 'mae':
+            nn.init.xavier_uniform_(projection.weight.flatten(1))  # as the matrix that it is
+        if init == 'beit':
+            for parameter in (projection.weight, *([] if self.mask_token is None else [self.mask_token])):
+                trunc_normal_(parameter, std=.02, a=-cut, b=cut)
+            nn.init.zeros_(projection.bias)
+            for i, block in enumerate(self.blocks, start=1):
+                for layer in (block.attn.proj, block.mlp.fc2):
+                    layer.weight.data.div_((2 * i)**0.5)
 
     def _freeze(self) -> None:
         """What :meth:`forward` does not use is not trained: a distributed run waits for the gradient of everything else."""
         unused = [self.blocks[self.out_indices[-1] + 1:], *([] if self.out_norm else [self.norm])]
         for module in [self] if self.frozen else unused:
             module.requires_grad_(False)
+        table = getattr(self.blocks[0].attn, 'relative_position_bias_table', None)
+        if table is not None and not self.frozen:  # which unused blocks may share
+            table.requires_grad_(True)
 
     def train(self, mode: bool = True) -> VisionTransformer:
         super().train(mode and not self.frozen)
@@ -183,8 +204,10 @@ class VisionTransformer(BaseModule):
             coordinates = stretched_grid(grid, self.frame, weight.device)
         return 0., sincos2d(*coordinates.unbind(-1), self.embed_dim)[None].to(weight.dtype)
 
-    def embed(self, images: Tensor, mask: Tensor | None = None, coordinates: Tensor | None = None) -> Tensor:
-        """Images ``(B, 3, H, W)`` to the sequence of CLS, registers and patches with positions, masked patches replaced."""
+    def embed(self, images: Tensor, mask: Tensor | None = None, coordinates: Tensor | None = None,
+              keep: Tensor | None = None) -> Tensor:
+        """Images ``(B, 3, H, W)`` to the sequence of CLS, registers and patches with positions, masked patches replaced, or only
+        those of ``keep`` there."""
         cls_position, patch_positions = self.positions(self.grid_of(images), coordinates)
         patches = self.patch_embed(images)
         if mask is not None:
@@ -192,15 +215,19 @@ class VisionTransformer(BaseModule):
                 raise InputError(f'masks of shape {tuple(mask.shape)} do not fit patches {tuple(patches.shape[:2])}: the '
                                  "mask's patch_size must be the backbone's")
             patches = torch.where(mask[..., None], self._mask_token(), patches)
+        patches = patches + patch_positions
+        if keep is not None:
+            patches = patches.take_along_dim(keep[..., None], dim=1)
         prefix = [] if self.cls_token is None else [self.cls_token + cls_position]
         if self.reg_token is not None:
             prefix.append(self.reg_token)
-        return torch.cat([*(token.expand(len(images), -1, -1) for token in prefix), patches + patch_positions], dim=1)
+        return torch.cat([*(token.expand(len(images), -1, -1) for token in prefix), patches], dim=1)
 
     def _biases(self, grid: tuple[int, int]) -> list[Tensor | None]:
         """What each block adds to its attention."""
-        tables = (getattr(block.attn, 'relative_position_bias_table', None) for block in self.blocks)
-        return [None if table is None else relative_bias(table, grid, self.frame) for table in tables]
+        tables = [getattr(block.attn, 'relative_position_bias_table', None) for block in self.blocks]
+        biases = {table: relative_bias(table, grid, self.frame) for table in dict.fromkeys(tables) if table is not None}
+        return [biases.get(table) for table in tables]
 
     def _mask_token(self) -> Tensor:
         if self.mask_token is None:
@@ -221,7 +248,7 @@ class VisionTransformer(BaseModule):
         return self._mask_token() + sincos2d(*coordinates.unbind(-1), self.embed_dim)
 
     def forward_tokens(self, images: Tensor, mask: Tensor | None = None, queries: Tensor | None = None,
-                       coordinates: Tensor | None = None) -> Tokens:
+                       coordinates: Tensor | None = None, keep: Tensor | None = None) -> Tokens:
         """Run the network for pretraining.
 
         Args:
@@ -229,10 +256,13 @@ class VisionTransformer(BaseModule):
             mask: ``(B, N)`` bool, patches to replace by the mask token.
             queries: ``(B, Q, D)`` embedded queries.
             coordinates: ``(N, 2)`` positions of the patches, see :meth:`positions`.
+            keep: ``(B, n)``, the only patches that the network sees, each at its own position; the output has them in this order.
         """
-        x = self.embed(images, mask, coordinates)
+        x = self.embed(images, mask, coordinates, keep)
         num_image, num_queries = x.shape[1], 0
         biases = self._biases(self.grid_of(images))
+        if keep is not None and biases[0] is not None:
+            raise InputError('patches that are left out of a sequence need position to be learnable or sincos: set relative_position=False')
         if queries is not None:
             if biases[0] is not None:
                 raise InputError('queries need positions of their own, and relative_position has none: set it to False')
@@ -245,8 +275,21 @@ class VisionTransformer(BaseModule):
         return Tokens(patches.mean(1) if self.cls_token is None else x[:, 0], patches, x[:, num_image:])
 
     def features(self, images: Tensor) -> Tensor:
-        """One vector per image, ``Tokens.cls``, ``(B, D)``."""
-        return self.forward_tokens(images).cls
+        """One vector per image, ``(B, D)``."""
+        return self.pooled(self.forward_tokens(images))
+
+    def pooled(self, tokens: Tokens) -> Tensor:
+        """What stands for the image, of its tokens, as ``pool`` says."""
+        return tokens.patches.mean(1) if self.pool == 'mean' else tokens.cls
+
+    def features_and_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`features` and the map of the patch tokens, ``(B, map_dim, h, w)``, of one forward pass."""
+        tokens = self.forward_tokens(images)
+        return tokens.cls, tokens.patches.transpose(1, 2).unflatten(2, self.grid_of(images))
+
+    @property
+    def map_dim(self) -> int:
+        return self.embed_dim
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Feature maps ``(B, D, h, w)`` of the blocks of ``out_indices``: stride ``patch_size``, or those of the pyramid."""

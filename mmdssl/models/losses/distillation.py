@@ -11,10 +11,10 @@ def full_precision(function):
     """Run a loss outside autocast, its tensors in fp32 or better."""
 
     @wraps(function)
-    def wrapper(*args: Tensor | int) -> Tensor:
+    def wrapper(*args: Tensor | float | None, **options) -> Tensor:
         with torch.autocast(args[0].device.type, enabled=False):
-            return function(*(a.to(torch.promote_types(a.dtype, torch.float32)) if isinstance(a, Tensor) else a
-                              for a in args))
+            return function(*(a.to(torch.promote_types(a.dtype, torch.float32)) if isinstance(a, Tensor) and a.is_floating_point() else a
+                              for a in args), **options)
 
     return wrapper
 
@@ -66,6 +66,11 @@ def masked_patches(target: Tensor, logits: Tensor, weight: Tensor, num_crops: in
     return (cross_entropy(target, logits) * weight).sum() / num_crops
 
 
+def at_least_fp32(x: Tensor) -> Tensor:
+    """In fp32; float64 stays what it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Center(nn.Module):
     """The running mean of a teacher's logits that keeps one prototype from winning everywhere (DINO, Eq. 4).
 
@@ -82,9 +87,9 @@ class Center(nn.Module):
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
         """Logits ``(..., K)`` to probabilities ``softmax((t - c) / temperature)`` in fp32."""
-        return ((logits.float() - self.center) / temperature).softmax(-1)
+        return ((at_least_fp32(logits) - self.center) / temperature).softmax(-1)
 
     @torch.no_grad()
     def update(self, mean_logits: Tensor) -> None:
         """Move towards the mean logits ``(K,)`` of a batch, of all processes."""
-        self.center.lerp_(mean_logits.float(), 1 - self.momentum)
+        self.center.lerp_(at_least_fp32(mean_logits), 1 - self.momentum)

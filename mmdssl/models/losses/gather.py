@@ -35,3 +35,21 @@ def logsumexp_over_ranks(x: Tensor) -> Tensor:
     powers = (x - largest).exp()
     all_reduce(powers)
     return largest + powers.log()
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum over processes. Its gradient is the sum, too, as that of :func:`gather`."""
+    return _Total.apply(x)
+
+
+class _Total(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone(memory_format=torch.contiguous_format)
+        all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return _Total.forward(ctx, grad)

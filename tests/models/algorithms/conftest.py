@@ -12,6 +12,7 @@ from mmdssl.registry import MODELS
 sys.path.insert(0, str(Path(__file__).parent))
 
 HEAD = dict(num_prototypes=12, hidden_dim=20, bottleneck_dim=6)
+WITH_HEAD = ('DINO', 'IBOT', 'ADCLR', 'PQCL')
 PROJECTOR = dict(hidden_dim=20, out_dim=12)
 
 
@@ -24,7 +25,9 @@ def make_algorithm(tiny_backbone):
 
     def make(name: str, backbone: dict | None = None, **kwargs):
         backbone = dict(tiny_backbone, **backbone or {})
-        part, sizes = ('projector', PROJECTOR) if name == 'BAM' else ('head', HEAD)
+        part, sizes = ('head', HEAD) if name in WITH_HEAD else ('projector', PROJECTOR)
+        if name == 'SelfPatch':
+            part, sizes = 'head', dict(cls=HEAD, patch=dict(HEAD, num_prototypes=9))
         kwargs[part] = dict(sizes, **kwargs.get(part, {}))
         algorithm = MODELS.build(dict(type=f'mmdssl.{name}', backbone=backbone, **kwargs))
         with torch.no_grad():

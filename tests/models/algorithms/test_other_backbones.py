@@ -19,7 +19,11 @@ METHODS = {
     'dino': dict(type='DINO', **HEAD),
     'bam': dict(type='BAM', projector=dict(hidden_dim=20, out_dim=12)),
     'bam without teacher': dict(type='BAM', projector=dict(hidden_dim=20, out_dim=12, activation='relu'), teacher=False),
+    'densecl': dict(type='DenseCL', projector=dict(hidden_dim=20, out_dim=12, norm=True), queue_size=8),
+    'supcon': dict(type='SupCon', projector=dict(hidden_dim=20, out_dim=12)),
+    'looc': dict(type='LooC', projector=dict(hidden_dim=20, out_dim=12, norm=True), queue_size=8, temperature=1.),
 }
+VIEWS = dict(densecl=dict(local=False), supcon=dict(local=False, labels=True), looc=dict(local=False, num=5))
 
 
 def build(method: str, backbone: str):
@@ -29,7 +33,7 @@ def build(method: str, backbone: str):
 @pytest.mark.parametrize('backbone', BACKBONES)
 @pytest.mark.parametrize('method', METHODS)
 def test_a_step_lowers_the_loss_and_trains_everything(method, backbone, make_views):
-    algorithm, views = build(method, backbone), make_views(4, masked=False)
+    algorithm, views = build(method, backbone), make_views(4, masked=False, **VIEWS.get(method, {}))
     parameters = [p for p in algorithm.student.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=0.02)
     totals = []
@@ -85,3 +89,8 @@ def test_features_to_be_evaluated_do_not_depend_on_their_batch(make_views):
 def test_methods_that_read_single_tokens_say_so(name):
     with pytest.raises(InputError, match=f'{name} reads single tokens, which only a VisionTransformer has'):
         MODELS.build(dict(type=name, backbone=BACKBONES['resnet'], **HEAD))
+
+
+def test_selfpatch_wants_single_tokens_too():
+    with pytest.raises(InputError, match='SelfPatch reads single tokens, which only a VisionTransformer has'):
+        MODELS.build(dict(type='SelfPatch', backbone=BACKBONES['resnet'], head=dict(cls=HEAD['head'], patch=HEAD['head'])))

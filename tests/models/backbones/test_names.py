@@ -15,6 +15,7 @@ from mmdssl.models.backbones.names import backbone_name
     (dict(type='TimmBackbone', name='resnet50'), 'resnet50'),
     (dict(type='mmdssl.TimmBackbone', name='caformer_m36.sail_in1k'), 'caformer-m36'),
     (dict(type='TimmBackbone', name='resnet18', stem_stride=2), 'resnet18-custom'),
+    (dict(type='TimmBackbone', name='resnet18', branches=4), 'resnet18-custom'),
     (dict(type='TimmBackbone', name='caformer', model_args=dict(dims=(8, 8, 32, 32))), 'caformer-custom'),
 ])
 def test_backbones_are_called_as_in_the_published_rows(cfg, name):

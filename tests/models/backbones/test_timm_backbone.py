@@ -227,3 +227,42 @@ def test_a_network_without_maps_can_only_be_pretrained(monkeypatch):
             call(torch.randn(2, 3, 32, 32))
     with pytest.raises(InputError, match='has 0 feature maps'):
         TimmBackbone(name, args, out_indices=(1, ))
+
+
+@pytest.mark.parametrize('name, args, size', [
+    ('resnet18', dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 16)), (64, 96)), ('mobilenetv3_small_050', {}, (64, 64)),
+    ('caformer', dict(depths=(1, 1, 1, 1), dims=(8, 8, 32, 32)), (64, 96)), ('vit_tiny_patch16_224', dict(depth=1), (64, 96))])
+def test_features_and_the_last_map_of_one_forward(name, args, size):
+    """They are those of two; both together train all that the features train."""
+    backbone = TimmBackbone(name, args).eval()
+    images = torch.randn(2, 3, *size)
+    features, maps = backbone.features_and_map(images)
+    assert torch.equal(features, backbone.features(images)) and torch.equal(maps, backbone(images)[-1])
+    assert features.shape[1] == backbone.embed_dim and maps.shape[1] == backbone.map_dim
+    (features.sum() + maps.square().sum()).backward()
+    assert all((p.grad is not None) == p.requires_grad for p in backbone.parameters())
+
+
+def test_stem_for_images_as_small_as_cifars():
+    backbone = TimmBackbone('resnet18', dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 8)), stem_stride=1, stem_kernel=3)
+    conv = backbone.network.conv1
+    assert (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1)) and conv.weight.std() > 0.03
+    assert backbone(torch.randn(1, 3, 32, 32))[0].shape == (1, 8, 4, 4)
+    with pytest.raises(InputError, match='stem_kernel=4 of resnet18: it is odd'):
+        TimmBackbone('resnet18', stem_kernel=4)
+
+
+def test_branches_are_last_stages_side_by_side():
+    args = dict(layers=(1, 1, 1, 1), channels=(8, 8, 8, 8))
+    backbone = TimmBackbone('resnet18', args, branches=3, out_indices=(3, 4)).eval()
+    images = torch.randn(2, 3, 64, 64)
+    third, last = backbone(images)
+    assert backbone.embed_dim == 24 and backbone.channels == (8, 24) and backbone.strides == (16, 32)
+    torch.testing.assert_close(backbone.features(images), last.mean((2, 3)))
+    branches = backbone.network.layer4
+    for branch, share in zip(branches, last.chunk(3, 1)):
+        torch.testing.assert_close(branch(third), share)
+    assert not torch.equal(branches[0][0].conv1.weight, branches[1][0].conv1.weight)  # random ones of their own
+    for name, number in (('caformer_s18', 2), ('resnet18', 0)):
+        with pytest.raises(InputError, match=f'branches={number} of {name}: it is 1 or more, and the network a ResNet'):
+            TimmBackbone(name, branches=number)

@@ -76,7 +76,7 @@ def test_initialisation_of_moco_v3():
     assert ours.cls_token.abs().max() < 1e-5
     bound = (6 / 512) ** 0.5
     assert 0.99 * bound < ours.blocks[0].attn.qkv.weight.abs().max() <= bound
-    with pytest.raises(InputError, match="init='zeros': give 'dino' or 'moco'"):
+    with pytest.raises(InputError, match="init='zeros': give 'dino', 'moco', 'mae' or 'beit'"):
         VisionTransformer(init='zeros')
 
 
@@ -371,3 +371,12 @@ def test_a_frozen_backbone_trains_its_pyramid_alone():
     assert torch.equal(vit(images)[2], vit(images)[2]), 'no stochastic depth'
     assert vit.pyramid.training and not vit.blocks.training
     assert {name.split('.')[0] for name, p in vit.named_parameters() if p.requires_grad} == {'pyramid'}
+
+
+@pytest.mark.parametrize('class_token', [True, False])
+def test_features_and_the_map_of_patches_of_one_forward(class_token):
+    backbone = make_vit(class_token=class_token)
+    images = torch.randn(2, 3, 24, 40)
+    features, maps = backbone.features_and_map(images)
+    assert torch.equal(features, backbone.features(images)) and maps.shape == (2, backbone.map_dim, 3, 5)
+    assert torch.equal(maps.flatten(2).transpose(1, 2), backbone.forward_tokens(images).patches)

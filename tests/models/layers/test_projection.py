@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmdssl.errors import InputError
-from mmdssl.models.layers.projection import DINOHead, MLPProjector
+from mmdssl.models.layers.projection import DINOHead, MLPProjector, ParallelProjectors
 
 
 def make_head(**kwargs) -> DINOHead:
@@ -137,3 +137,14 @@ def test_initialisation_and_mistakes_of_the_projector():
         assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02) and not layer.bias.any()
     with pytest.raises(InputError, match="MLPProjector has activation='tanh': give 'gelu' or 'relu'"):
         MLPProjector(8, activation='tanh')
+
+
+@pytest.mark.parametrize('split', [False, True])
+def test_projectors_side_by_side(split):
+    heads = ParallelProjectors(12, 3, split, hidden_dim=5, out_dim=4, num_layers=2)
+    features = torch.randn(6, 12)
+    latents = heads(features)
+    assert latents.shape == (6, 3, 4)
+    for i, head in enumerate(heads):
+        torch.testing.assert_close(latents[:, i], head(features[:, 4 * i:4 * i + 4] if split else features))
+    assert not torch.equal(heads[0][0].weight, heads[1][0].weight)

@@ -1,4 +1,5 @@
-# BAM's optimisation of ResNets. `lr` is per 256 images and is scaled to the actual global batch.
+# Convolutional networks in large batches: BAM, MoCo v3, SimCLR, BYOL, Barlow Twins. `lr` is per 256 images and is scaled to the actual
+# global batch.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='LARS', lr=0.3, momentum=0.9, weight_decay=1e-6, eta=0.001),

@@ -1,0 +1,2 @@
+_base_ = './mae.py'
+model = dict(backbone=dict(arch='large'))

@@ -1,0 +1,5 @@
+# MoCo v2, ResNet-50: 200 epochs, 2x224, global batch 256 (8 GPUs of 32 images, over which the keys' batches are shuffled).
+_base_ = [
+    '../_base_/models/mocov2.py', '../_base_/datasets/imagenet_mocov2.py', '../_base_/schedules/sgd_cosine.py',
+    '../_base_/default_runtime.py'
+]

@@ -1,0 +1,2 @@
+_base_ = './looc.py'
+model = dict(plus=True, backbone=dict(branches=4))
