@@ -229,7 +229,7 @@ def test_features_are_those_that_the_method_trains(tmp_path):
     assert torch.equal(mean.features(images), tokens.patches.mean(1)) and torch.equal(cls.features(images), tokens.cls)
     save_backbone(mean, tmp_path / 'backbone.safetensors', dict(VIT, pool='mean'))
     assert torch.equal(load_backbone(tmp_path / 'backbone.safetensors').features(images), mean.features(images))
-    with pytest.raises(InputError, match="pool is one of cls, mean, got 'max'"):
+    with pytest.raises(InputError, match="pool='max': give 'cls' or 'mean'"):
         VisionTransformer(pool='max')
 
 
