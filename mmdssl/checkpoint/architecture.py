@@ -1,12 +1,10 @@
 """What a state dict with timm's or torchvision's names says about its network."""
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from torch import Tensor
@@ -169,33 +167,6 @@ def check_config(path: str, config: dict, state: dict[str, Tensor]) -> None:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f'{text[:80]}...'
-
-
-def check_plain(path: str, config: dict) -> None:
-    """Refuse a stored config of another network than a vision transformer that would run more than the classes of layers.
-
-    MMEngine imports a ``type`` that is no name of a registered layer, and loads what an ``init_cfg`` names.
-
-    Raises:
-        InputError: It names such a thing, or has numbers beyond all networks.
-    """
-    for place, value in _values(config, 'config'):
-        inside = value if isinstance(value, dict) and place != 'config' else {}
-        named = inside.get('init_cfg', inside.get('type', 'Layer'))
-        if not (isinstance(named, str) and named.isidentifier() and importlib.util.find_spec(named) is None):
-            raise InputError(f'{path} carries a config that names {_short(named)} inside its network, and nothing but layers is built '
-                             'of what a file names: write the config of the backbone yourself, with '
-                             "init_cfg=dict(type='SSLPretrained', ...)")
-        if isinstance(value, (int, float)) and not abs(value) <= 10**6:
-            raise InputError(f'{path} carries a config with {place}={_short(value)}, of which no network can be built: it is damaged, or '
-                             'was written by something else')
-
-
-def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    yield place, value
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-    for key, item in items:
-        yield from _values(item, f'{place}.{key}')
 
 
 def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict:
