@@ -21,6 +21,7 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 # What is the network's, of a stored config; the rest is what somebody did with it.
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
                 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+BACKBONES = ('VisionTransformer', 'TimmBackbone')
 OF_TIMM = ('name', 'model_args', 'stem_stride')
 
 BLOCK = re.compile(r'blocks\.(\d{1,6})\.')
@@ -182,13 +183,19 @@ def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict
     meta = content.get('meta')
     if isinstance(meta, dict) and isinstance(meta.get('cfg'), str):
         model = (read_config(meta['cfg']) or {}).get('model')
-        config = model.get('backbone') if isinstance(model, dict) else None
+        config = _backbone_in(model) if isinstance(model, dict) else None
     else:
         try:
             config = json.loads(metadata.get('config', content.get('config')))
         except (TypeError, ValueError, RecursionError):
             config = beside.get('mmdssl')
     return config if isinstance(config, dict) and isinstance(config.get('type'), str) else {}
+
+
+def _backbone_in(model: dict) -> dict | None:
+    """The config of the backbone in that of a method, which may call it as it likes."""
+    ours = [part for part in model.values() if isinstance(part, dict) and str(part.get('type')).removeprefix('mmdssl.') in BACKBONES]
+    return model.get('backbone', ours[0] if len(ours) == 1 else None)
 
 
 def own_config(config: dict) -> dict | None:

@@ -335,7 +335,7 @@ def _check_data(node: Mapping, path: Keys) -> None:
         value = node.get(key)
         if isinstance(value, str) and value and '://' not in root + value:
             place = value if key == 'data_root' else os.path.join(root, value)
-            if not os.path.exists(place):
+            if not (os.path.isdir(place) if key == 'data_root' else os.path.isfile(place)):
                 raise InputError(f"{_dotted(path, key)} '{place}' does not exist: put or link the data there, change "
                                  'the path with --cfg-options, or train on your own images with --data PATH')
 

@@ -111,6 +111,7 @@ class Runner(base.Runner):
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_make_printable)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_people)
@@ -196,6 +197,9 @@ class Runner(base.Runner):
             if latest is None:
                 self.logger.info(f'There is no checkpoint in {self.work_dir} to resume from: starting from scratch.')
             self._resume, self._load_from = latest is not None, latest
+        elif not self._resume and self._train_loop and (earlier := latest_checkpoint(self.work_dir)):
+            self.logger.warning(f'{self.work_dir} holds checkpoints of an earlier run ({earlier.name}), which this one replaces as it '
+                                'goes: to continue that one, stop and give --resume; to keep it, stop and give another --work-dir.')
         try:
             super().load_or_resume()
         except InputError:
@@ -322,6 +326,13 @@ class FormattedOnce(Config):
 
 def _on_cpu(state: dict) -> dict:
     return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    """Names of files may hold bytes that are no text."""
+    if isinstance(record.msg, str):
+        record.msg = record.msg.encode(errors='backslashreplace').decode()
+    return True
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained, save_backbone
+from mmdssl.checkpoint.config_data import config_to_json
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import VisionTransformer
 from mmdssl.registry import MODELS
@@ -160,3 +161,11 @@ def test_heads_of_a_config_beside_a_file_must_divide_its_width(heads, tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(dict(hidden_size=DIM, num_attention_heads=heads)))
     with pytest.raises(InputError, match='num_attention_heads=.*cannot be cut'):
         read_pretrained(tmp_path / 'model.pth')
+
+
+def test_a_run_may_call_its_network_as_it_likes(tmp_path):
+    network = dict(type='VisionTransformer', arch=dict(embed_dim=64, depth=1, num_heads=4), patch_size=8, img_size=32)
+    state = {f'encoder.{name}': tensor for name, tensor in MODELS.build(network).state_dict().items()}
+    model = dict(type='TheirMethod', encoder=network, head=dict(type='DINOHead'))
+    torch.save(dict(meta=dict(cfg=config_to_json(dict(model=model))), state_dict=state), tmp_path / 'epoch_1.pth')
+    assert backbone_config(tmp_path / 'epoch_1.pth')['arch']['num_heads'] == 4  # of 64 wide heads there would be one
