@@ -119,7 +119,7 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
 
     Where the note is gone or damaged, the newest of the names that runs give; None where there is none.
     """
-    folder = Path(work_dir)
+    folder = Path(work_dir).absolute()
     try:
         named = Path((folder / 'last_checkpoint').read_text(errors='replace').strip())
         found = [path for path in (folder / named.name, named) if path.is_file()]
