@@ -2,8 +2,6 @@
 
 A downstream project writes ``custom_imports = dict(imports=['mmdssl'])`` and then ``type='mmdssl.VisionTransformer'``.
 """
-from importlib import import_module
-
 from mmengine import registry as root
 
 from mmdssl.arguments import checked
@@ -36,18 +34,3 @@ TRANSFORMS = Registry('transform', parent=root.TRANSFORMS, **_LOCATIONS)
 VISBACKENDS = Registry('visualization backend', parent=root.VISBACKENDS, **_LOCATIONS)
 VISUALIZERS = Registry('visualizer', parent=root.VISUALIZERS, **_LOCATIONS)
 WEIGHT_INITIALIZERS = Registry('weight initializer', parent=root.WEIGHT_INITIALIZERS, **_LOCATIONS)
-
-
-def is_registered(name: str) -> bool:
-    """Whether a ``type`` is the name of something in a registry of MMEngine, its children of ours, mmdet or mmseg."""
-    scope, _, last = name.rpartition('.')
-    if scope in ('mmdet', 'mmseg'):
-        import_module(f'{scope}.registry')
-    for registry in [value for value in vars(root).values() if isinstance(value, root.Registry)]:
-        for place in [registry, *registry.children.values()]:
-            if place.scope == scope:
-                place.import_from_location()
-            found = place.module_dict.get(last)
-            if found and (scope in ('', place.scope) or name == f'{found.__module__}.{found.__qualname__}'):
-                return True
-    return False

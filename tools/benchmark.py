@@ -19,6 +19,7 @@ from rich.text import Text
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import backbone_config
+from mmdssl.checkpoint.download import fetch, is_address
 from mmdssl.checkpoint.files import read_safetensors
 from mmdssl.cli import guarded
 from mmdssl.datasets.sample_world import make_sample_world
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', type=Path, help='a .pth or .safetensors file, from mmdssl or anywhere')
+    parser.add_argument('checkpoint', help='a .pth or .safetensors file, from mmdssl or anywhere')
     parser.add_argument('--suite', choices=['quick', 'dense', 'video', 'all'], default='quick',
                         help='quick: all tasks on the sample world, in minutes, against random weights; dense: COCO '
                         'and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
@@ -108,6 +109,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> list[Job]:
     """Run what is not done yet and make the tables; returns the jobs that failed."""
+    if is_address(args.checkpoint):
+        args.checkpoint = fetch(args.checkpoint)
+    args.checkpoint = Path(args.checkpoint)
     if not args.checkpoint.is_file():
         raise InputError(f"checkpoint '{args.checkpoint}' does not exist: give the path of a .pth or .safetensors file")
     if args.gpus < 1:
@@ -215,13 +219,21 @@ def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
 
 def find_record(folder: Path, job: Job, key: dict[str, str]) -> dict | None:
     """The result of a job of these very weights and recipe."""
-    found = [record for record in results(folder) if record['job'] == job.name and key.items() <= record.items()]
+    found = [record for record in own_results(folder) if record['job'] == job.name and key.items() <= record.items()]
     return found[-1] if found else None
 
 
 def results(folder: Path) -> list[dict]:
     file = folder / 'results.jsonl'
     return read_records(file) if file.is_file() else []
+
+
+def own_results(folder: Path) -> list[dict]:
+    """Those that this command has written, of all that is in its file."""
+    texts = 'job', 'suite', 'weights', 'source', 'task'
+    return [record for record in results(folder) if all(isinstance(record.get(key), str) for key in texts)
+            and isinstance(record.get('changes'), list) and isinstance(record.get('metrics'), dict)
+            and all(isinstance(value, (int, float)) for value in record['metrics'].values())]
 
 
 def run_job(job: Job, args: argparse.Namespace, key: dict[str, str], title: str, console: Console) -> dict | None:
@@ -298,7 +310,7 @@ def final_record(folder: Path, job: Job) -> dict | None:
 
 def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], source: str, console: Console) -> None:
     """Print the tables of all results of these weights and write them to ``table.md`` and ``table.html``."""
-    records = {record['job']: record for record in results(args.work_dir) if record['source'] == source}
+    records = {record['job']: record for record in own_results(args.work_dir) if record['source'] == source}
     for job in jobs:  # not those of another recipe
         records[job.name] = find_record(args.work_dir, job, keys[job])
     found = [record for record in records.values() if record]

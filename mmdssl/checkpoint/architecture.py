@@ -1,12 +1,10 @@
 """What a state dict with timm's or torchvision's names says about its network."""
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from torch import Tensor
@@ -23,6 +21,7 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 # What is the network's, of a stored config; the rest is what somebody did with it.
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
                 'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+BACKBONES = ('VisionTransformer', 'TimmBackbone')
 OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
 BLOCK = re.compile(r'blocks\.(\d{1,6})\.')
@@ -172,33 +171,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f'{text[:80]}...'
 
 
-def check_plain(path: str, config: dict) -> None:
-    """Refuse a stored config of another network than a vision transformer that would run more than the classes of layers.
-
-    MMEngine imports a ``type`` that is no name of a registered layer, and loads what an ``init_cfg`` names.
-
-    Raises:
-        InputError: It names such a thing, or has numbers beyond all networks.
-    """
-    for place, value in _values(config, 'config'):
-        inside = value if isinstance(value, dict) and place != 'config' else {}
-        named = inside.get('init_cfg', inside.get('type', 'Layer'))
-        if not (isinstance(named, str) and named.isidentifier() and importlib.util.find_spec(named) is None):
-            raise InputError(f'{path} carries a config that names {_short(named)} inside its network, and nothing but layers is built '
-                             'of what a file names: write the config of the backbone yourself, with '
-                             "init_cfg=dict(type='SSLPretrained', ...)")
-        if isinstance(value, (int, float)) and not abs(value) <= 10**6:
-            raise InputError(f'{path} carries a config with {place}={_short(value)}, of which no network can be built: it is damaged, or '
-                             'was written by something else')
-
-
-def _values(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    yield place, value
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
-    for key, item in items:
-        yield from _values(item, f'{place}.{key}')
-
-
 def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict:
     """The config of the backbone that a checkpoint carries; empty where there is none.
 
@@ -212,13 +184,19 @@ def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict
     meta = content.get('meta')
     if isinstance(meta, dict) and isinstance(meta.get('cfg'), str):
         model = (read_config(meta['cfg']) or {}).get('model')
-        config = model.get('backbone') if isinstance(model, dict) else None
+        config = _backbone_in(model) if isinstance(model, dict) else None
     else:
         try:
             config = json.loads(metadata.get('config', content.get('config')))
         except (TypeError, ValueError, RecursionError):
             config = beside.get('mmdssl')
     return config if isinstance(config, dict) and isinstance(config.get('type'), str) else {}
+
+
+def _backbone_in(model: dict) -> dict | None:
+    """The config of the backbone in that of a method, which may call it as it likes."""
+    ours = [part for part in model.values() if isinstance(part, dict) and str(part.get('type')).removeprefix('mmdssl.') in BACKBONES]
+    return model.get('backbone', ours[0] if len(ours) == 1 else None)
 
 
 def own_config(config: dict) -> dict | None:

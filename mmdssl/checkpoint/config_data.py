@@ -12,9 +12,11 @@ import numpy as np
 from mmengine.config import Config
 
 from mmdssl.errors import InputError
-from mmdssl.registry import is_registered
+from mmdssl.registry import MODELS
 
 OBJECT = '__repr__'
+# Of the numbers in a config of a network.
+LARGEST = 2**26
 # Where and how a run runs, and nothing of what it computes; a resumed run may have other ones.
 OF_THE_RUN = {'compile', 'custom_hooks', 'default_hooks', 'env_cfg', 'experiment_name', 'launcher', 'load_from', 'log_level',
               'log_processor', 'resume', 'vis_backends', 'visualizer', 'work_dir'}
@@ -69,30 +71,42 @@ def _without(node: Any, keys: set[str]) -> Any:
     return [_without(item, keys) for item in node] if isinstance(node, list) else node
 
 
-def check_types(config: Any, source: Any) -> None:
-    """Check that a config from a file builds nothing but what is registered: MMEngine would call whatever ``type`` names.
+def check_buildable(config: Mapping, source: Any) -> None:
+    """Check that a config from a file builds nothing but networks of ours and layers.
+
+    MMEngine imports and calls whatever a ``type`` with dots names, some of what other packages register unpickles what it is told to,
+    and an ``init_cfg`` loads a file.
 
     Args:
-        config: The config, or a part of it.
+        config: The config of a network.
         source: The file, for the message.
 
     Raises:
-        InputError: It would build something else.
+        InputError: It would build something else, or has numbers beyond all networks.
     """
-    waiting = [config]
+    waiting = [('config', config)]
     while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            if OBJECT in node:
-                raise InputError(f'the config in {source} holds an object that a file cannot carry ({node[OBJECT]}): build it from '
-                                 'the config itself')
+        place, node = waiting.pop()
+        if isinstance(node, Mapping):
+            refused = next((node[key] for key in (OBJECT, 'init_cfg', '_scope_') if node.get(key) is not None), None)
             kind = node.get('type')
-            if kind is not None and not (isinstance(kind, str) and is_registered(kind)):
-                raise InputError(f"the config in {source} was refused because it builds '{kind}', which no registry has: import what "
-                                 'registers it, or do not trust the file')
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
+            if refused is None and kind is not None and not (isinstance(kind, str) and _is_network_or_layer(kind)):
+                refused = kind
+            if refused is not None:
+                raise InputError(f'{source} carries a config that names {refused!r:.80}, and nothing but networks of ours and layers is '
+                                 "built of what a file says: write the config yourself, with init_cfg=dict(type='SSLPretrained', ...)")
+            waiting += [(f'{place}.{key}', value) for key, value in node.items()]
+        elif isinstance(node, (list, tuple)):
+            waiting += [(f'{place}.{i}', value) for i, value in enumerate(node)]
+        elif isinstance(node, (int, float)) and not abs(node) <= LARGEST:
+            raise InputError(f'{source} carries a config with {place}={node!r:.80}, of which no network can be built: it is damaged, or '
+                             'was written by something else')
+
+
+def _is_network_or_layer(kind: str) -> bool:
+    """Whether a ``type`` is the name of a network in our registry, or of what MMEngine and mmcv build networks of."""
+    import mmcv.cnn  # noqa: F401  registers the layers
+    return kind.removeprefix('mmdssl.') in MODELS.module_dict or kind in MODELS.root.module_dict
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,8 @@ from mmdssl.errors import InputError
 
 TIMEOUT = 30  # seconds without a byte
 
-# The end of a name by the custom of torch.hub and OpenMMLab: the first digits of the SHA-256. Eight digits may be a date.
-HASH_IN_NAME = re.compile(r'-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.[a-z]+$')
+# The end of a name by the custom of torch.hub and OpenMMLab: the first digits of the SHA-256. Decimal ones alone are a date or a count.
+HASH_IN_NAME = re.compile(r'-(?!\d+\.)([0-9a-f]{8,64})\.[a-z]+$')
 HASH_IN_ADDRESS = re.compile(r'sha256=([0-9a-fA-F]{8,64})')
 
 

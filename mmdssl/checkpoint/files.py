@@ -115,12 +115,20 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[st
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint that ``work_dir/last_checkpoint`` names, also after the folder was moved, or None."""
-    note = Path(work_dir, 'last_checkpoint')
-    if not note.is_file():
-        return None
-    named = Path(note.read_text(errors='replace').strip())
-    return next((path for path in (named, note.parent / named.name) if path.is_file()), None)
+    """The checkpoint that ``work_dir/last_checkpoint`` names, also after the folder was moved or copied.
+
+    Where the note is gone or damaged, the newest of the names that runs give; None where there is none.
+    """
+    folder = Path(work_dir).absolute()
+    try:
+        named = Path((folder / 'last_checkpoint').read_text(errors='replace').strip())
+        found = [path for path in (folder / named.name, named) if path.is_file()]
+    except (OSError, ValueError):
+        found = []
+    if not found and folder.is_dir():
+        usual = [path for path in folder.glob('*.pth') if re.fullmatch(r'((epoch|iter)_\d+|interrupted)\.pth', path.name)]
+        found = sorted(usual, key=lambda path: path.stat().st_mtime, reverse=True)
+    return found[0] if found else None
 
 
 def _local(path: str | Path, wanted: str) -> Path:

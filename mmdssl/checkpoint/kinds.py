@@ -129,7 +129,8 @@ def _first_line(text: str) -> str:
 def _is_pickle(head: bytes) -> bool:
     if head[0] == 0x80 and head[1:2] and head[1] <= pickle.HIGHEST_PROTOCOL:
         return True
-    return bool(wanted_globals(head))  # protocol 0 is text
+    wanted = wanted_globals(head)  # protocol 0 is text
+    return bool(wanted) and not any(character.isspace() for name in wanted for character in name)
 
 
 def wanted_globals(data: bytes) -> list[str]:

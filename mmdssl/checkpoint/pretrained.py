@@ -24,7 +24,6 @@ from mmdssl.arguments import checked
 from mmdssl.checkpoint.architecture import (
     DEFAULTS,
     check_config,
-    check_plain,
     describe,
     is_our_vit,
     is_resnet,
@@ -35,6 +34,7 @@ from mmdssl.checkpoint.architecture import (
     stored_config,
     vit_config,
 )
+from mmdssl.checkpoint.config_data import check_buildable
 from mmdssl.checkpoint.download import is_address
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
@@ -127,7 +127,7 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
         inside = 'network.' if own['type'].endswith('.TimmBackbone') else ''
         net = find_network(tensors, path, network, inside)
         given = Pretrained(path, 'mmdssl', net.prefix, net.state, own, dict.fromkeys(net.others, 'outside the backbone'))
-        check_plain(path, own)
+        check_buildable(own, path)
         check_fit(given)
         return given
     net = find_network(tensors, path, network)

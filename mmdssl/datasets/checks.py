@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from traceback import walk_tb
+from typing import Any
 
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.fileio import load
@@ -155,6 +156,9 @@ def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
     if not coco.get('annotations') and not dataset.test_mode:
         raise InputError(f"'{dataset.ann_file}' has no annotations to train on: set ann_file to the file that has them")
     wrong = _wrong_annotations(coco)
+    if dataset.test_mode and any(annotation['id'] == 0 for annotation in coco.get('annotations', [])):
+        wrong["with the id 0, which COCO's evaluation takes for none: number them from 1"] = [0]
+    _check_segmentations(dataset.ann_file, coco)
     if any(getattr(transform, 'with_mask', False) for transform in dataset.pipeline.transforms):
         bare = [annotation['id'] for annotation in coco.get('annotations', []) if annotation['category_id'] in dataset.cat_ids
                 and not annotation.get('segmentation') and not annotation.get('ignore')]
@@ -166,6 +170,34 @@ def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
         found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
         effect = 'may lower the scores' if dataset.test_mode else 'are left out'
         yield f"Unusable annotations in '{dataset.ann_file}' {effect}: {found}"
+
+
+def _check_segmentations(ann_file: str, coco: Mapping) -> None:
+    """Raise an InputError for one that is neither polygons near the image nor a mask of its size: some end the process."""
+    images = {image['id']: image for image in coco['images']}
+    for annotation in coco.get('annotations', []):
+        segmentation, image = annotation.get('segmentation'), images.get(annotation.get('image_id'))
+        if not segmentation or image is None:
+            continue
+        if isinstance(segmentation, Mapping):
+            right = segmentation.get('size') == [image['height'], image['width']] and _is_run_length(segmentation.get('counts'), image)
+        else:
+            right = isinstance(segmentation, list) and all(_is_polygon(polygon, image) for polygon in segmentation)
+        if not right:
+            raise InputError(f"the segmentation of annotation {annotation['id']} in '{ann_file}' is neither a list of polygons [x1, y1, "
+                             'x2, y2, x3, y3, ...] at the image nor a mask of its size: correct it or remove the annotation')
+
+
+def _is_polygon(polygon: Any, image: Mapping) -> bool:
+    limit = 10 * max(image['height'], image['width'])
+    return (isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
+            and all(isinstance(number, (int, float)) and abs(number) <= limit for number in polygon))
+
+
+def _is_run_length(counts: Any, image: Mapping) -> bool:
+    if isinstance(counts, list):
+        return all(isinstance(count, int) for count in counts) and sum(counts) == image['height'] * image['width']
+    return isinstance(counts, str)
 
 
 def _wrong_annotations(coco: Mapping) -> dict[str, list]:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from mmdssl.arguments import NonNegative, NonNegativeInt, Positive, PositiveInt, Range, Share, fits, refusal
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks import ContrastiveCropHook
 from mmdssl.errors import InputError
 from mmdssl.protocols.knn import KNNMetric
@@ -69,7 +70,8 @@ OF_LOADER: dict[str, Any] = dict(
 OF_CLASS: dict[str, dict[str, Any]] = {
     'EpochBasedTrainLoop': dict(max_epochs=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
     'IterBasedTrainLoop': dict(max_iters=PositiveInt, val_begin=NonNegativeInt, val_interval=PositiveInt),
-    'Optimizer': dict(lr=NonNegative, weight_decay=NonNegative, momentum=Share, betas=tuple[Share, Share], eps=NonNegative),
+    'Optimizer': dict(lr=NonNegative, weight_decay=NonNegative, momentum=Share),
+    'Adam': dict(betas=tuple[Share, Share], eps=NonNegative),  # of which AdamW is one
     'OptimWrapper': dict(accumulative_counts=PositiveInt, clip_grad=dict | None),
     '_ParamScheduler': dict(
         begin=NonNegativeInt, end=PositiveInt, by_epoch=bool, convert_to_iter_based=bool, T_max=PositiveInt,
@@ -112,9 +114,6 @@ def check_config(cfg: Config) -> None:
     scope = cfg.get('default_scope', 'mmengine')
     _check_keys(cfg._cfg_dict, (), scope)
     _check_values(cfg._cfg_dict, (), scope)
-    for part, key in NEEDED.items():
-        if cfg.get(part) and key not in cfg[part]:
-            raise InputError(f"the config's {part} has no '{key}': add it")
     _check_runner(cfg.get('runner_type', 'Runner'))
     for path, node in _walk({key: value for key, value in cfg.items() if key in RUNNER_KEYS}, ()):
         keyword = next(filter(iskeyword, map(str, node)), None)
@@ -126,6 +125,9 @@ def check_config(cfg: Config) -> None:
                 _check_type(node, path, scope)
             _check_keys(node, path, scope)
             _check_values(node, path, scope)
+    for part, key in NEEDED.items():
+        if cfg.get(part) and key not in cfg[part]:
+            raise InputError(f"the config's {part} has no '{key}': add it")
     _check_schedules(cfg)
     _check_sampler(cfg, scope)
     _check_crop_boxes(cfg, scope)
@@ -170,6 +172,8 @@ def explain_refusals(cfg: Config) -> Iterator[None]:
             reason = str(error).partition('\n')[0] or 'MemoryError'
             raise InputError(f'this needs more memory than there is ({reason:.200}): lower the batch size, or the sizes in the '
                              'config') from error
+        if explain_fault(error):
+            raise
         missing = re.search(r'(\w+)\.__init__\(\) missing \d+ required [\w-]+ arguments?: (.+)', str(error))
         if missing and isinstance(error, TypeError):
             raise InputError(f'the config of {missing[1]} has no {missing[2]}: add it') from error
@@ -331,7 +335,7 @@ def _check_data(node: Mapping, path: Keys) -> None:
         value = node.get(key)
         if isinstance(value, str) and value and '://' not in root + value:
             place = value if key == 'data_root' else os.path.join(root, value)
-            if not os.path.exists(place):
+            if not (os.path.isdir(place) if key == 'data_root' else os.path.isfile(place)):
                 raise InputError(f"{_dotted(path, key)} '{place}' does not exist: put or link the data there, change "
                                  'the path with --cfg-options, or train on your own images with --data PATH')
 

@@ -56,6 +56,9 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
         for key in ('out_indices', 'global_blocks'):
             if key in task:
                 task[key] = [_same_depth(i, before, after) for i in task[key]]
+        if len(set(task.get('out_indices', ()))) < len(task.get('out_indices', ())):
+            raise InputError(f'{checkpoint} holds a network of {after} blocks, and {cfg.filename} takes maps from '
+                             f'{len(task["out_indices"])} different ones: use a deeper network')
     cfg.model.backbone = ConfigDict(found, **task, init_cfg=init)
     parts = [cfg.model.neck] if cfg.model.get('neck') else [cfg.model.get('decode_head'), cfg.model.get('auxiliary_head')]
     for part in filter(None, parts):

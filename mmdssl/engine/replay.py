@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import ConfigDict
@@ -10,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmdssl.checkpoint.config_data import check_types, config_to_json, read_config
+from mmdssl.checkpoint.config_data import check_buildable, config_to_json, read_config
 from mmdssl.checkpoint.files import read_checkpoint, whole_file
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.optim_wrapper import autocast
@@ -62,9 +63,10 @@ def replay(path: str | Path, device: str | None = None) -> dict[str, float]:
     if config is None or not {'model', 'optim_wrapper'} <= config.keys():
         raise InputError(f'{path} is no replay file, for it has no {missing[0] if missing else "config"}: give a replay_iter_*.pth that a '
                          'stopped run left')
-    check_types(config['model'], path)
-    cfg = ConfigDict(config)
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmdssl')):
+    model = _without_initial_weights(config['model'])
+    check_buildable(model, path)
+    cfg = ConfigDict(config, model=model)
+    with DefaultScope.overwrite_default_scope('mmdssl'):
         algorithm = MODELS.build(cfg.model).to(device).train()
     algorithm.load_state_dict(saved['state_dict'])
     torch.manual_seed(saved['seed'])
@@ -73,3 +75,10 @@ def replay(path: str | Path, device: str | None = None) -> dict[str, float]:
         losses = algorithm(**algorithm.data_preprocessor(saved['data_batch'], True), mode='loss')
         values = algorithm.parse_losses(losses)[1]
     return {name: float(value) for name, value in values.items()}
+
+
+def _without_initial_weights(node: Any) -> Any:
+    """A config whose networks load nothing, for the file has their weights."""
+    if isinstance(node, dict):
+        return {key: _without_initial_weights(value) for key, value in node.items() if key != 'init_cfg'}
+    return [_without_initial_weights(item) for item in node] if isinstance(node, list) else node

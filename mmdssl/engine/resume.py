@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os.path
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ SHOWN = 12
 
 def fingerprint_images(dataset: Dataset) -> str:
     """A short name for the images of a data set in their order, wherever they lie."""
-    return fingerprint_text(Path(name).name for name in image_names(dataset))
+    return fingerprint_text(os.path.basename(name) for name in image_names(dataset))
 
 
 def changes_since(runner: Runner, checkpoint: dict, filename: str | Path) -> dict[str, str] | None:

@@ -32,9 +32,12 @@ from mmdssl.checkpoint.config_data import config_to_json
 from mmdssl.checkpoint.files import latest_checkpoint, read_checkpoint, whole_file
 from mmdssl.checkpoint.weights import check_resumable, check_weights, network_of
 from mmdssl.datasets.checks import explain_unusable_data
+from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.datasets.transforms.load_image import keep_skipped
+from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
 from mmdssl.engine.hooks.stop_hook import StopHook
+from mmdssl.engine.loops import TrainLoop
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
 from mmdssl.engine.run_lock import hold, release
 from mmdssl.engine.unwrap import unwrap
@@ -109,6 +112,7 @@ class Runner(base.Runner):
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
+        logger.addFilter(_make_printable)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_people)
@@ -196,12 +200,15 @@ class Runner(base.Runner):
             if latest is None:
                 self.logger.info(f'There is no checkpoint in {self.work_dir} to resume from: starting from scratch.')
             self._resume, self._load_from = latest is not None, latest
+        elif not self._resume and self._train_loop and (earlier := latest_checkpoint(self.work_dir)):
+            self.logger.warning(f'{self.work_dir} holds checkpoints of an earlier run ({earlier.name}), which this one replaces as it '
+                                'goes: to continue that one, stop and give --resume; to keep it, stop and give another --work-dir.')
         try:
             super().load_or_resume()
         except InputError:
             raise
         except Exception as error:
-            if not self._resume:
+            if not self._resume or explain_fault(error):
                 raise
             raise InputError(f'{self._load_from} cannot be continued from with this config ({type(error).__name__}: {error}): use the '
                              'config it was made with, or start a new run from its weights with load_from') from error
@@ -241,6 +248,7 @@ class Runner(base.Runner):
         self._load_weights(checkpoint, filename)
         meta = checkpoint['meta']
         self.train_loop._epoch, self.train_loop._iter = meta['epoch'], meta['iter']
+        self._to_the_start_of_an_epoch()
         self._resume_seed(meta.get('seed'))
         if pickle.dumps(meta.get('dataset_meta')) != pickle.dumps(getattr(self.train_dataloader.dataset, 'metainfo', None)):
             self.logger.warning('The classes or colours of the training data are not those of the checkpoint.')
@@ -251,11 +259,24 @@ class Runner(base.Runner):
         self.register_hook(EvaluateFirstHook())
         say_what_was_resumed(self, filename, changes, rates)
 
+    def _to_the_start_of_an_epoch(self) -> None:
+        """Where the loop is MMEngine's, which always runs whole epochs."""
+        loop = self.train_loop
+        if isinstance(loop, base.EpochBasedTrainLoop) and not isinstance(loop, TrainLoop):
+            begun = loop.iter - loop.epoch * len(loop.dataloader)
+            loop._iter -= begun
+            if begun:
+                self.logger.warning(f'The first {begun} iterations of the epoch are repeated: {type(loop).__name__} cannot go on in the '
+                                    "middle of one, train_cfg.type='mmdssl.TrainLoop' can.")
+
     def _resume_seed(self, seed: int | None) -> None:
         """Where the config leaves the seed to chance."""
         if seed is not None and seed != self._randomness_cfg.get('seed'):
             self._randomness_cfg.update(seed=seed)
             self.set_randomness(**self._randomness_cfg)
+            sampler = self.train_dataloader.sampler  # built with the other seed
+            if isinstance(sampler, EpochSampler) and not self._randomness_cfg.get('diff_rank_seed'):
+                sampler.seed = seed
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """MMEngine's, but ``out_dir/filename`` is at any moment the old file or the whole new one."""
@@ -308,6 +329,13 @@ class FormattedOnce(Config):
 
 def _on_cpu(state: dict) -> dict:
     return apply_to(state, lambda value: hasattr(value, 'cpu'), lambda value: value.cpu())
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    """Names of files may hold bytes that are no text."""
+    if isinstance(record.msg, str):
+        record.msg = record.msg.encode(errors='backslashreplace').decode()
+    return True
 
 
 def _is_for_people(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """Processes that load data: what they do where the machine fails them, and the memory they share with the one that trains."""
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -22,6 +24,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 SHARED_MEMORY = Path('/dev/shm')
+PR_SET_PDEATHSIG = 1
 SIGNALS = {signal.SIGINT, signal.SIGUSR1} | ({signal.SIGTERM} if hasattr(signal, 'sigwaitinfo') else set())
 
 
@@ -48,6 +51,8 @@ def _start_iterator(start: Callable[[], Iterator]) -> Iterator:
 
 
 def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    with suppress(AttributeError, OSError):  # on Linux: else one that waits to send a batch outlives a parent that is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if signal.SIGTERM in SIGNALS:
         threading.Thread(target=_end_if_the_parent_says_so, daemon=True).start()
     sys.excepthook = _report  # of threads, which find the one that trains gone where it ended by an error

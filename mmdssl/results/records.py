@@ -56,11 +56,14 @@ def read_records(path: str | Path) -> list[dict]:
 
 
 def is_recorded(path: str | Path, fields: Mapping) -> bool:
-    """Whether a file has a record of the same evaluation: equal in all but time, software and the values that came out."""
+    """Whether a file has a record of the same evaluation: of the same weights at the same point of the run, on the same data.
+
+    Time, software, the values that came out, and the config, of which a resumed run may have changed parts, tell nothing.
+    """
     if not Path(path).is_file():
         return False
     known = json.loads(json.dumps(fields))
-    identity = known.keys() - {'metrics'}
+    identity = known.keys() - {'metrics', 'config', 'pretrained'}
     return any(all(record.get(key) == known[key] for key in identity) and record.get('metrics', {}).keys() == known['metrics'].keys()
                for record in read_records(path))
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained, save_backbone
+from mmdssl.checkpoint.config_data import config_to_json
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import VisionTransformer
 from mmdssl.registry import MODELS
@@ -27,7 +28,7 @@ def nothing_is_built(monkeypatch):
 
 @pytest.mark.parametrize('change, words', [
     (dict(arch=dict(ARCH, depth=10**6)), 'depth is 1000000 there'),
-    (dict(arch=dict(ARCH, depth=10**7)), 'arch=.* at least 1'),
+    (dict(arch=dict(ARCH, depth=10**7)), 'depth is 10000000 there'),
     (dict(arch=dict(ARCH, num_heads=0)), 'arch=.* at least 1'),
     (dict(arch=dict(ARCH, num_heads=-2)), 'arch=.* at least 1'),
     (dict(arch=dict(ARCH, num_heads=3)), 'num_heads=3'),
@@ -70,10 +71,12 @@ RESNET = dict(type='TimmBackbone', name='resnet10t', model_args=dict(channels=[8
     (dict(model_args=dict(channels=[10**9] * 4)), '1000000000, of which no network'),
     (dict(model_args=dict(layers=[10**6, 1, 1, 1])), 'far more than its .* tensors'),
     (dict(model_args=dict(channels=[float('inf')] * 4)), 'inf, of which no network'),
-    (dict(model_args=3), 'of which no network can be built'),
-    (dict(model_args=dict(norm_layer=dict(type='os.system'))), "names 'os.system' inside its network"),
-    (dict(model_args=dict(norm_layer=dict(init_cfg=dict(type='Pretrained')))), "names {'type': 'Pretrained'} inside its network"),
+    (dict(model_args=3), 'model_args=3: give a dict'),
+    (dict(model_args=dict(norm_layer=dict(type='os.system'))), "names 'os.system', and nothing but"),
+    (dict(model_args=dict(norm_layer=dict(init_cfg=dict(type='Pretrained')))), "names {'type': 'Pretrained'}, and nothing but"),
     (dict(model_args=dict(checkpoint_path='x.pth')), 'cannot have checkpoint_path'),
+    (dict(model_args=dict(norm_layer=dict(type='torch.hub.load', init_cfg='Abc'))), "names 'Abc', and nothing but"),
+    (dict(model_args=dict(norm_layer=dict(type='torch.hub.load', init_cfg=None))), "names 'torch.hub.load', and nothing but"),
 ])
 def test_a_config_of_timm_is_drawn_before_memory_is_taken(change, words, tmp_path):
     save_backbone(MODELS.build(RESNET), tmp_path / 'b.safetensors', {**RESNET, **change})
@@ -130,7 +133,7 @@ def test_a_layer_that_mmengine_knows_may_be_named_inside_a_network(tmp_path):
         assert load_backbone(tmp_path / 'b.safetensors').norm.num_features == 3
         config['norm_cfg']['type'] = 'subprocess.Popen'
         save_backbone(MODELS.build(config), tmp_path / 'b.safetensors', config)
-        with pytest.raises(InputError, match=r"names 'subprocess\.Popen' inside its network"):
+        with pytest.raises(InputError, match=r"names 'subprocess\.Popen', and nothing but"):
             load_backbone(tmp_path / 'b.safetensors')
     finally:
         MODELS.module_dict.pop('Normed')
@@ -158,3 +161,11 @@ def test_heads_of_a_config_beside_a_file_must_divide_its_width(heads, tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps(dict(hidden_size=DIM, num_attention_heads=heads)))
     with pytest.raises(InputError, match='num_attention_heads=.*cannot be cut'):
         read_pretrained(tmp_path / 'model.pth')
+
+
+def test_a_run_may_call_its_network_as_it_likes(tmp_path):
+    network = dict(type='VisionTransformer', arch=dict(embed_dim=64, depth=1, num_heads=4), patch_size=8, img_size=32)
+    state = {f'encoder.{name}': tensor for name, tensor in MODELS.build(network).state_dict().items()}
+    model = dict(type='TheirMethod', encoder=network, head=dict(type='DINOHead'))
+    torch.save(dict(meta=dict(cfg=config_to_json(dict(model=model))), state_dict=state), tmp_path / 'epoch_1.pth')
+    assert backbone_config(tmp_path / 'epoch_1.pth')['arch']['num_heads'] == 4  # of 64 wide heads there would be one

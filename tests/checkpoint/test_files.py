@@ -148,3 +148,26 @@ def test_latest_checkpoint_follows_a_moved_folder(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
     (tmp_path / 'epoch_2.pth').touch()
     assert latest_checkpoint(tmp_path) == tmp_path / 'epoch_2.pth'
+
+
+def test_the_latest_checkpoint_is_that_of_the_folder_itself(tmp_path):
+    original, copied = tmp_path / 'original', tmp_path / 'copied'
+    for folder in (original, copied):
+        folder.mkdir()
+        (folder / 'epoch_2.pth').touch()
+        (folder / 'last_checkpoint').write_text(str(original / 'epoch_2.pth'))
+    assert latest_checkpoint(copied) == copied / 'epoch_2.pth'
+    (copied / 'epoch_2.pth').unlink()
+    assert latest_checkpoint(copied) == original / 'epoch_2.pth'
+
+
+@pytest.mark.parametrize('note', [None, b'\xff\xfe', b'epoch_9.pth', b''])
+def test_without_a_note_the_newest_checkpoint_is_the_latest(tmp_path, note):
+    assert latest_checkpoint(tmp_path) is None
+    for age, name in enumerate(('iter_40.pth', 'epoch_3.pth', 'epoch_12.pth')):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    (tmp_path / 'mine.pth').touch()
+    if note is not None:
+        (tmp_path / 'last_checkpoint').write_bytes(note)
+    assert latest_checkpoint(tmp_path) == tmp_path / 'iter_40.pth'

@@ -192,3 +192,17 @@ def test_label_maps_without_any_class_are_refused(make_maps, tmp_path):
 def test_a_segmentation_dataset_that_cannot_be_built_is_explained(make_maps, changes, message):
     with pytest.raises(InputError, match=message), explain_unusable_data(changes):
         make_maps(**changes)
+
+
+@pytest.mark.parametrize('segmentation', [
+    [[-5000, -3, 1e9, 2, 3, 1e9]], [[1, 2, 3]], [[1, 2, 3, 4, 5, float('nan')]], 'abc', [1, 2, 3, 4, 5, 6],
+    dict(counts=[1, 2], size=[10, 10]), dict(counts=[1, 2], size=[30, 40]), dict(counts=7, size=[30, 40])])
+def test_segmentations_that_are_none_are_refused(make_coco, segmentation):
+    dataset = make_coco(lambda coco: coco['annotations'][1].update(segmentation=segmentation))
+    with pytest.raises(InputError, match='the segmentation of annotation 11 in .* is neither a list of polygons'):
+        list(check_labelled_data(dataset))
+
+
+def test_an_annotation_without_a_number_lowers_the_scores(make_coco):
+    warnings = list(check_labelled_data(make_coco(lambda coco: coco['annotations'][0].update(id=0), test_mode=True)))
+    assert len(warnings) == 1 and 'with the id 0' in warnings[0]

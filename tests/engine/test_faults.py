@@ -97,6 +97,6 @@ def test_safetensors_that_find_no_room_are_explained():
 def test_an_image_is_not_blamed_for_the_machine(tmp_path, monkeypatch, error):
     def fail(path):
         raise error
-    monkeypatch.setattr('PIL.Image.open', fail)
+    monkeypatch.setattr('mmdssl.datasets.images.open_file', fail)
     with pytest.raises(type(error)):
         read_rgb(str(tmp_path / 'a.png'))

@@ -210,7 +210,7 @@ def test_the_changed_rate_is_kept_by_the_next_resumption(train):
         run('b', BASE / 2, resume=True, **killed_after(15))
     twice = run('b', BASE / 2, resume=True)
     assert history(once) == history(twice) and rates(once) == rates(twice)
-    assert 'optimizer.lr' not in next(line for line in log_of(twice).splitlines() if 'Resumed epoch' in line)
+    assert 'optimizer.lr' not in [line for line in log_of(twice).splitlines() if 'Resumed epoch' in line][-1]
 
 
 def test_a_constant_rate_and_clipping_change_too(train):
@@ -262,7 +262,7 @@ def test_what_is_no_run_is_not_resumed(train, tmp_path):
     empty = dict(meta=None, message_hub={}, optimizer={}, state_dict={})
     for content in (torch.load(best, weights_only=False), [], 7, dict(state_dict={}), empty):
         torch.save(content, tmp_path / 'x.pth')
-        with pytest.raises(InputError, match='x.pth (is no checkpoint of a run|cannot be continued from)'):
+        with pytest.raises(InputError, match='x.pth (is no checkpoint of a run|cannot be continued from|holds an? )'):
             train(resume=True, load_from=str(tmp_path / 'x.pth'))
 
 
@@ -371,12 +371,26 @@ def test_checkpoints_that_a_kill_left_behind_go_and_others_stay(train, tmp_path,
     assert {path.name for path in folder.glob('*.pth')} == {'epoch_1.pth', 'epoch_2.pth'}
     others = ['epoch_2_backup.pth', 'best_of_all.pth', 'epoch_40.pth', 'iter_7.pth', 'mine.partial', '.notes.partial']
     left = ['.epoch_1.pth.partial', '.epoch_17.pth.partial', '.last_checkpoint.partial', '.backbone.safetensors.partial',
-            '.best_knn_epoch_1.pth.partial']
+            '.best_knn_epoch_1.pth.partial', '.interrupted.pth.partial']
     for name in [*others, *left]:
         (folder / name).write_text(name)
     train(**keep, resume=True)
     assert {path.name for path in folder.iterdir() if path.is_file() and path.suffix != '.py'} == {
-        'epoch_3.pth', 'last_checkpoint', *others}
+        'epoch_3.pth', 'last_checkpoint', '.lock', *others}
+
+
+def test_a_checkpoint_cannot_have_other_files_deleted(train, tmp_path):
+    train(**{'default_hooks.checkpoint': dict(type='CheckpointHook', interval=1), 'train_cfg.max_epochs': 3})
+    (tmp_path / 'precious.pth').write_text('mine')
+    (tmp_path / 'run/notes.txt').write_text('mine')
+    outside = ['../precious.pth', str(tmp_path / 'precious.pth'), 'notes.txt', '../run/notes.txt', 7, None]
+    for names in (outside, 7, 'notes.txt', {'a': 1}):
+        edit(tmp_path / 'run/epoch_2.pth', lambda content, names=names: content['message_hub']['runtime_info'].update(
+            outdated_ckpts=names, kept_ckpts=names, best_ckpt=str(tmp_path / 'precious.pth'), last_ckpt='../precious.pth'))
+        train(resume=True, load_from=str(tmp_path / 'run/epoch_2.pth'),
+              **{'default_hooks.checkpoint': dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)})
+        assert (tmp_path / 'precious.pth').exists() and (tmp_path / 'run/notes.txt').exists()
+        train(**{'default_hooks.checkpoint': dict(type='CheckpointHook', interval=1), 'train_cfg.max_epochs': 3})
 
 
 def test_a_copied_run_leaves_the_files_of_the_original_alone(train, tmp_path):

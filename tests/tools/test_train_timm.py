@@ -23,7 +23,8 @@ val_cfg = dict(bank=dict(batch_size=12, num_workers=0, dataset=dict(data_root='i
 param_scheduler = []
 train_cfg = dict(max_epochs=1, val_interval=1, val_before_train=False)
 optim_wrapper = dict(optimizer=dict(lr=0.02))
-default_hooks = dict(logger=dict(interval=1))
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_best='knn10_top1'))
+val_evaluator = dict(k=10)
 visualizer = dict(vis_backends=[])
 """
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from mmengine import hooks
 from mmengine.dist import is_main_process
@@ -31,18 +32,31 @@ class CheckpointHook(hooks.CheckpointHook):
         steps = hub.pop_info('keep_ckpt_ids', [])  # in old checkpoints, and in those of MMEngine
         hub._resumed_keys.pop('keep_ckpt_ids', None)
         super().before_train(runner)
-        self._kept: list[str] = hub.get_info('kept_ckpts', [self.filename_tmpl.format(step) for step in steps])
-        self._outdated: list[str] = hub.get_info('outdated_ckpts', [])
+        self._kept = self._of_this_hook(hub.get_info('kept_ckpts', [self.filename_tmpl.format(step) for step in steps]))
+        self._outdated = self._of_this_hook(hub.get_info('outdated_ckpts', []))
         self.last_ckpt = self._here(hub.get_info('last_ckpt'))
         if self.save_best and len(self.key_indicators) == 1:
             self.best_ckpt_path = self._here(self.best_ckpt_path)
+        elif self.save_best:
+            self.best_ckpt_path_dict = {name: self._here(path) for name, path in self.best_ckpt_path_dict.items()}
         self._remove_outdated()
         if is_main_process():
             self._remove_partial({Path(runner.work_dir), Path(self.out_dir)})
 
-    def _here(self, path: str | None) -> str | None:
+    @property
+    def _names(self) -> str:
+        """A pattern of the names that this hook gives to files."""
+        regular = re.escape(self.filename_tmpl).replace(re.escape('{}'), '[0-9]+')
+        return rf'({regular}|best_[^/]+\.pth|{re.escape(INTERRUPTED)})'
+
+    def _of_this_hook(self, names: Any) -> list[str]:
+        """Of names in a checkpoint, those of files that are this hook's to delete."""
+        return [name for name in names if isinstance(name, str) and re.fullmatch(self._names, name)] if isinstance(names, list) else []
+
+    def _here(self, path: Any) -> str | None:
         """A file of this run, also after its folder was moved or copied."""
-        return path and self.file_backend.join_path(self.out_dir, Path(path).name)
+        found = self._of_this_hook([Path(path).name]) if isinstance(path, str) else []
+        return self.file_backend.join_path(self.out_dir, found[0]) if found else None
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         runner.message_hub.update_info('evaluated', runner.iter)
@@ -106,8 +120,7 @@ class CheckpointHook(hooks.CheckpointHook):
 
     def _remove_partial(self, folders: set[Path]) -> None:
         """What a process left that was killed while it wrote."""
-        ours = re.compile(rf'\.({re.escape(self.filename_tmpl).replace(re.escape("{}"), "[0-9]+")}|best_.+\.pth|last_checkpoint|'
-                          r'backbone\.safetensors)\.partial')
+        ours = re.compile(rf'\.({self._names}|last_checkpoint|backbone\.safetensors)\.partial')
         for folder in folders:
             for path in folder.glob('.*.partial'):
                 if ours.fullmatch(path.name):

@@ -18,6 +18,7 @@ from mmdssl.datasets.images import image_names
 from mmdssl.datasets.transforms.crops import FULL_BOX
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.unwrap import unwrap
+from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 from mmdssl.results.records import fingerprint_text
@@ -121,6 +122,7 @@ class ContrastiveCropHook(Hook):
             num_workers=train.num_workers, pin_memory=train.pin_memory,
             multiprocessing_context=train.multiprocessing_context,
             generator=torch.Generator())  # without one of its own it would draw from the global one
+        prepare_workers(loader)
         device = next(algorithm.parameters()).device
         boxes = torch.zeros(len(images), 4, device=device)
         was_training = algorithm.training

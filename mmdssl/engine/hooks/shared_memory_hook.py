@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import re
 
+import torch
 from mmengine.dist import barrier, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -34,8 +35,9 @@ class SharedMemoryHook(Hook):
         loader, processes = runner.train_dataloader, processes_here()
         if not loader.num_workers or self._free is None:
             return
-        # pinned batches leave shared memory as soon as they arrive
-        in_flight = loader.num_workers * (1 if loader.pin_memory else loader.prefetch_factor)
+        # pinned batches leave shared memory as soon as they arrive; without an accelerator none are pinned
+        pinned = loader.pin_memory and torch.accelerator.is_available()
+        in_flight = loader.num_workers * (1 if pinned else loader.prefetch_factor)
         batch = shared_bytes(data_batch)
         if (needed := processes * in_flight * batch) < NEAR * self._free:
             return

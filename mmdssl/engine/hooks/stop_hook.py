@@ -81,7 +81,7 @@ class StopHook(Hook):
         """Ask all processes, before the step whose loss they wait for anyway: then nobody waits for the answer."""
         self._read = lambda: self.received is not None
         if runner.distributed:
-            self._read = start_reading(torch.tensor(float(self.received is not None), device=get_device()))
+            self._read = start_reading(torch.full((), float(self.received is not None), device=get_device()))
 
     def _stop(self, runner: Runner, iteration: int) -> None:
         checkpoints = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
