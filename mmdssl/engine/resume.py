@@ -58,6 +58,8 @@ def changes_since(runner: Runner, checkpoint: dict, filename: str | Path) -> dic
     stored = read_config(meta.get('cfg'))
     if stored is not None:
         now = json.loads(config_to_json(runner.cfg))
+        if not meta['cfg'].lstrip().startswith('{'):  # of an old file's program only what is literal was read
+            now = {key: value for key, value in now.items() if key in stored}
         for name, old, new in _differences(stored, now):
             if name.split('.')[0] in DECIDING and not MAY_CHANGE.fullmatch(name):
                 refused[name] = f'{_short(old)} -> {_short(new)}'
