@@ -169,3 +169,22 @@ def test_a_run_may_call_its_network_as_it_likes(tmp_path):
     model = dict(type='TheirMethod', encoder=network, head=dict(type='DINOHead'))
     torch.save(dict(meta=dict(cfg=config_to_json(dict(model=model))), state_dict=state), tmp_path / 'epoch_1.pth')
     assert backbone_config(tmp_path / 'epoch_1.pth')['arch']['num_heads'] == 4  # of 64 wide heads there would be one
+
+
+@pytest.mark.parametrize('place', ['config', 'method', 'type', 'inside', 'name'])
+def test_text_in_a_safetensors_header_is_not_run(tmp_path, place):
+    """Each text of the header is a program that would leave a file behind."""
+    marker = tmp_path / 'marker'
+    program = f"__import__('pathlib').Path({str(marker)!r}).touch()"
+    backbone = MODELS.build(RESNET)
+    config = dict(RESNET, **{
+        'type': dict(type=program), 'inside': dict(model_args=dict(norm_layer=dict(type='builtins.eval', source=program))),
+        'name': dict(name=program)}.get(place, {}))
+    metadata = dict(config=program if place == 'config' else json.dumps(config), method=program, epoch=program, mmdssl=program)
+    save_file(backbone.state_dict(), tmp_path / 'b.safetensors', metadata)
+    if place == 'method':
+        load_backbone(tmp_path / 'b.safetensors')
+    else:
+        with pytest.raises(InputError):
+            load_backbone(tmp_path / 'b.safetensors')
+    assert not marker.exists()

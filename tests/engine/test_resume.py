@@ -88,6 +88,30 @@ def test_text_of_a_replay_is_not_run(train, tmp_path, config):
     assert not (tmp_path / 'marker').exists()
 
 
+@pytest.mark.parametrize('planted_model', [
+    dict(type='os.system', command='true'), dict(type='mmdet.FasterRCNN'), dict(type='mmdssl.DINO', backbone=dict(type='torch.hub.load')),
+    dict(type='ToyAlgorithm', more=[dict(type='mmdet.datasets.base_det_dataset.BaseDetDataset', ann_file='x.pkl')])])
+def test_a_replay_builds_nothing_but_networks_of_ours(train, tmp_path, planted_model):
+    with pytest.raises(InputError, match='not finite'):
+        train(**{'train_dataloader.dataset.bad': 5})
+    file, = (tmp_path / 'run').glob('replay_*.pth')
+    edit(file, lambda content: content.update(config=json.dumps(dict(json.loads(content['config']), model=planted_model))))
+    with pytest.raises(InputError, match='and nothing but networks of ours and layers is built'):
+        replay(file)
+
+
+def test_a_replay_imports_no_scope(train, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match='not finite'):
+        train(**{'train_dataloader.dataset.bad': 5})
+    (tmp_path / 'planted_package').mkdir()
+    (tmp_path / 'planted_package/__init__.py').write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file, = (tmp_path / 'run').glob('replay_*.pth')
+    edit(file, lambda content: content.update(config=json.dumps(dict(json.loads(content['config']), default_scope='planted_package'))))
+    assert math.isnan(replay(file)['loss'])
+    assert not (tmp_path / 'marker').exists()
+
+
 def test_a_replay_of_an_older_version_is_read(train, tmp_path):
     with pytest.raises(InputError, match='not finite'):
         train(**{'train_dataloader.dataset.bad': 5})
