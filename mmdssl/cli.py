@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 
@@ -104,27 +104,32 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
         The exit code: 2 after an error that the message on stderr explains; 130 after Ctrl-C; 75 (EX_TEMPFAIL of sysexits.h: try
         again) where a signal stopped a run that has saved, of several processes in the main one only.
     """
-    try:
-        with _ctrl_c_once(), _sentences_of_threads():
-            run()
-    except (InputError, NonFiniteLossError) as error:
-        message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
-        _say(f'error: {message.strip()}')
-        return 2
-    except Stopped as stop:
-        if is_main_process():
-            _say(f'stopped: {stop}', continuation())
-        return os.EX_TEMPFAIL if is_main_process() else 0
-    except BaseException as error:
-        if any(isinstance(each, KeyboardInterrupt) for each in causes(error)):
+    with ExitStack() as until_it_is_said:
+        try:
+            with _ctrl_c_once(), _sentences_of_threads():
+                try:
+                    run()
+                except BaseException:
+                    until_it_is_said.enter_context(_no_news_of_workers())
+                    raise
+        except (InputError, NonFiniteLossError) as error:
+            message = str(error).rpartition('InputError: ')[2]  # from a loader's worker it comes with a traceback in front
+            _say(f'error: {message.strip()}')
+            return 2
+        except Stopped as stop:
             if is_main_process():
-                _say('stopped by Ctrl-C', continuation())
-            return 130
-        fault = explain_fault(error)
-        if fault is None or isinstance(error, SystemExit):
-            raise
-        _say(f'error: {fault}', continuation())
-        return 2
+                _say(f'stopped: {stop}', continuation())
+            return os.EX_TEMPFAIL if is_main_process() else 0
+        except BaseException as error:
+            if any(isinstance(each, KeyboardInterrupt) for each in causes(error)):
+                if is_main_process():
+                    _say('stopped by Ctrl-C', continuation())
+                return 130
+            fault = explain_fault(error)
+            if fault is None or isinstance(error, SystemExit):
+                raise
+            _say(f'error: {fault}', continuation())
+            return 2
     if is_distributed():
         gc.collect()  # what holds the group keeps its threads alive, which may abort the process when it ends
         torch.distributed.destroy_process_group()
@@ -147,6 +152,19 @@ def _sentences_of_threads() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
+
+
+@contextmanager
+def _no_news_of_workers() -> Iterator[None]:
+    """PyTorch raises an error wherever the process is when a worker ends; while another one is explained, that would be lost."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, 'SIGCHLD'):
+        yield
+        return
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @contextmanager

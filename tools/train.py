@@ -5,7 +5,6 @@ import argparse
 import shlex
 import sys
 import time
-from pathlib import Path
 
 from mmengine.config import Config
 
@@ -70,9 +69,8 @@ def continuation(args: argparse.Namespace, arguments: list[str], started: float)
     """Where a run that was started with ``arguments`` at a time (of ``time.time()``) is to be continued."""
     if args.dry_run or not args.work_dir:
         return ''
-    note = Path(args.work_dir, 'last_checkpoint')
     last = latest_checkpoint(args.work_dir)
-    if last is None or not args.resume and note.stat().st_mtime < started - CLOCKS:
+    if last is None or not args.resume and last.stat().st_mtime < started - CLOCKS:
         return 'no checkpoint has been saved yet'
     command = 'the same command with --resume'
     if args.launcher == 'none':

@@ -43,6 +43,7 @@ def check_labelled_data(dataset) -> Iterator[str]:
     for plain in plain_datasets(dataset):
         if isinstance(plain, BaseDataset):
             _require_files(plain)
+            _require_images(plain)
         for transform in getattr(getattr(plain, 'pipeline', None), 'transforms', []):
             if hasattr(transform, 'check_labels'):
                 transform.check_labels(plain)
@@ -170,6 +171,20 @@ def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
         found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
         effect = 'may lower the scores' if dataset.test_mode else 'are left out'
         yield f"Unusable annotations in '{dataset.ann_file}' {effect}: {found}"
+
+
+def _require_images(dataset: BaseDataset) -> None:
+    """mmseg's datasets of folders leave out label maps without an image, and images that are no files, without a word."""
+    suffix, prefix = getattr(dataset, 'seg_map_suffix', None), dataset.data_prefix
+    folder = prefix.get('seg_map_path')
+    if not suffix or not folder or not os.path.isdir(folder) or os.path.isfile(dataset.ann_file) or dataset._indices is not None:
+        return
+    used = {os.path.normpath(dataset.get_data_info(index)['seg_map_path']) for index in range(len(dataset))}
+    there = [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in sorted(names) if name.endswith(suffix)]
+    alone = [path for path in there if os.path.normpath(path) not in used]
+    if alone:
+        raise InputError(f"{len(alone)} of the {len(there)} label maps in '{folder}' have no image '*{dataset.img_suffix}' in "
+                         f"'{prefix.get('img_path')}', first {alone[0]}: add the images, or remove the label maps")
 
 
 def _check_segmentations(ann_file: str, coco: Mapping) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -173,6 +175,17 @@ def test_missing_label_maps_are_counted_and_named(make_maps, tmp_path):
     (tmp_path / 'maps/1.png').unlink()
     with pytest.raises(InputError, match='1 of the 3 label maps of .* do not exist, first .*1.png'):
         list(check_labelled_data(make_maps()))
+
+
+def test_label_maps_without_an_image_are_counted_and_named(make_maps, tmp_path):
+    (tmp_path / 'images/1.jpg').unlink()
+    with pytest.raises(InputError, match=r"1 of the 3 label maps in .*maps' have no image '\*.jpg' in .*images', first .*1.png"):
+        list(check_labelled_data(make_maps()))
+    os.mkfifo(tmp_path / 'images/1.jpg')
+    with pytest.raises(InputError, match='1 of the 3 label maps'):
+        list(check_labelled_data(make_maps()))
+    (tmp_path / 'some.txt').write_text('0\n2\n')
+    assert list(check_labelled_data(make_maps(ann_file='some.txt'))) == []
 
 
 def test_label_maps_without_any_class_are_refused(make_maps, tmp_path):

@@ -305,8 +305,8 @@ def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here,
 
 def test_an_older_run_of_the_folder_is_not_what_ctrl_c_offers_to_continue(main, here, capfd, monkeypatch):
     assert main(['tiny.py']) == 0
-    note = here / 'work_dirs/tiny/last_checkpoint'
-    os.utime(note, (note.stat().st_mtime - 60, ) * 2)
+    for file in (here / 'work_dirs/tiny').glob('*.pth'):
+        os.utime(file, (file.stat().st_mtime - 60, ) * 2)
     stop_in_iteration(monkeypatch, 2, signal.SIGINT)
     capfd.readouterr()
     assert main(['tiny.py']) == 130

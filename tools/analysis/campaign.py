@@ -89,6 +89,7 @@ def _start(run: Callable[[], int], log: Path) -> int:
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
         for descriptor, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, os.open(log, os.O_WRONLY | os.O_APPEND))):
             os.dup2(source, descriptor)
         os.dup2(1, 2)

@@ -21,6 +21,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -262,7 +263,7 @@ def sizes(files: Path) -> Iterator[Case]:
             yield file_case(files, f'odd-{width}x{height}-{suffix}', file.getvalue(), suffix, np.asarray(image).astype(int), expected=FINE)
     large, file = photo(size=(10000, 9100)), BytesIO()
     large.save(file, 'jpeg')
-    yield file_case(files, 'photo-of-91-megapixels', file.getvalue(), 'jpg', expected=FINE)
+    yield replace(file_case(files, 'photo-of-91-megapixels', file.getvalue(), 'jpg', expected=FINE), limit=200)
 
 
 def levels(files: Path) -> Iterator[Case]:
