@@ -344,7 +344,7 @@ def _fit_relative_positions(backbone: nn.Module, state: dict[str, Tensor], own: 
                             report: LoadReport) -> None:
     grid = tuple(getattr(backbone, 'frame', None) or backbone.patch_embed.grid_size)
     tables = [name for name in state if name.endswith('relative_position_bias_table')]
-    shared = len({own[name].data_ptr() for name in tables if name in own}) == 1
+    shared = sum(name.endswith('relative_position_bias_table') for name, _ in backbone.named_parameters()) == 1
     if shared and any(not torch.equal(state[name], state[tables[0]]) for name in tables):
         raise InputError(f'{report.path} has other relative positions in each block, and the backbone shares one table among them: set '
                          'its relative_position=True')

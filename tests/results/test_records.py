@@ -38,7 +38,8 @@ def test_an_evaluation_is_known_by_what_was_evaluated(tmp_path):
     assert not is_recorded(path, fields)
     append_record(path, **fields)
     assert is_recorded(path, fields) and is_recorded(path, {**fields, 'metrics': dict(knn20_top1=50.1)})
-    for key, value in dict(epoch=4, checkpoint='x', config='x', dataset='x', metrics=dict(knn5_top1=50.)).items():
+    assert is_recorded(path, {**fields, 'config': 'of the run that was resumed'})
+    for key, value in dict(epoch=4, checkpoint='x', dataset='x', metrics=dict(knn5_top1=50.)).items():
         assert not is_recorded(path, {**fields, key: value})
 
 

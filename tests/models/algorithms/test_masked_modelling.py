@@ -274,7 +274,7 @@ def test_methods_that_read_single_patches_say_so(name):
     ('beit', dict(backbone=dict(mask_token=False)), 'BEiT masks patches with a token'),
     ('beit', dict(tokenizer=VIT), 'VisionTransformer has no tokenize, which a tokenizer needs'),
     ('dvae', dict(backbone=dict(stride=6)), 'the stride of a DVAEEncoder is 2, 4, 8, 16, ..., got 6'),
-    ('mae', dict(backbone=dict(relative_position='both')), "relative_position is False, True or 'shared', got 'both'"),
+    ('mae', dict(backbone=dict(relative_position='both')), "relative_position='both': give True or False or 'shared'"),
 ])
 def test_settings_that_do_not_fit(case, change, message):
     with pytest.raises(InputError, match=message):
