@@ -417,6 +417,16 @@ def test_a_checkpoint_cannot_have_other_files_deleted(train, tmp_path):
         train(**{'default_hooks.checkpoint': dict(type='CheckpointHook', interval=1), 'train_cfg.max_epochs': 3})
 
 
+def test_a_loop_that_cannot_go_on_in_an_epoch_begins_it_again(train):
+    loop = {'train_cfg': dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3),
+            'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4)}
+    with pytest.raises(Killed):
+        train(**loop, **killed_after(9))
+    resumed = train(resume=True, **loop)
+    assert (resumed.iter, resumed.epoch) == (18, 3)
+    assert 'The first 2 iterations of the epoch are repeated: EpochBasedTrainLoop' in log_of(resumed)
+
+
 def test_a_copied_run_leaves_the_files_of_the_original_alone(train, tmp_path):
     data = knn_config(colour_folders(tmp_path / 'data'))
     best = {'default_hooks.checkpoint': dict(type='CheckpointHook', interval=1, save_best='knn3_top1', rule='less', max_keep_ckpts=1)}
