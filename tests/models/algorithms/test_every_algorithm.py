@@ -9,6 +9,7 @@ from torch import nn
 
 from mmdssl.datasets.views import Views
 from mmdssl.registry import MODELS
+from mmdssl.schedules import Progress
 
 MASKS = dict(mask_token=True)
 SINCOS = dict(position='sincos', mask_token=True)
@@ -20,8 +21,16 @@ CASES |= {'selfpatch': ('SelfPatch', dict(class_token=False, final_norm=False), 
 CASES |= {'supcon': ('SupCon', {}, None, dict(temperature=1., base_temperature=None)),
           'supcon inside': ('SupCon', {}, None, dict(temperature=1., base_temperature=None, inside=True)),
           'looc': ('LooC', {}, None, dict(temperature=1., queue_size=8))}
+PREDICTOR = dict(hidden_dim=20, num_layers=2)
+CASES |= {'mocov2': ('MoCoV2', {}, None, dict(temperature=1., queue_size=8)),
+          'mocov3': ('MoCoV3', {}, None, dict(temperature=1., predictor=PREDICTOR)),
+          'simclr': ('SimCLR', {}, None, dict(temperature=1.)),
+          'byol': ('BYOL', {}, None, dict(predictor=PREDICTOR)),
+          'swav': ('SwAV', {}, None, dict(num_prototypes=7, temperature=1., epsilon=1.)),
+          'barlow twins': ('BarlowTwins', {}, None, {})}
 # What else than two global and two local views they read.
-VIEWS = dict(DenseCL=dict(masked=False, local=False), SupCon=dict(masked=False, local=False, labels=True),
+VIEWS = {name: dict(masked=False, local=False) for name in ('MoCoV2', 'MoCoV3', 'SimCLR', 'BYOL', 'BarlowTwins')}
+VIEWS |= dict(SwAV=dict(masked=False), DenseCL=dict(masked=False, local=False), SupCon=dict(masked=False, local=False, labels=True),
              LooC=dict(masked=False, local=False, num=5))
 for sharing in ('shared', 'semi-shared', 'vanilla'):
     CASES |= {
@@ -86,8 +95,10 @@ def test_one_step_lowers_the_loss_and_moves_the_teacher(case):
     before = {name: p.clone() for name, p in teacher.named_parameters()}
     optimizer = torch.optim.SGD([p for p in algorithm.parameters() if p.requires_grad], lr=1e-3)
     state = {name: buffer.clone() for name, buffer in algorithm.named_buffers()}  # centers and queues
+    algorithm.set_progress(Progress(0, 100, 0, 10))
     total, _ = algorithm.parse_losses(algorithm.loss(views))
     total.backward()
+    nn.utils.clip_grad_norm_(algorithm.student.parameters(), 10.)  # Barlow Twins' loss is a sum over D^2 numbers
     optimizer.step()
     for name, buffer in algorithm.named_buffers():
         buffer.copy_(state[name])
