@@ -7,7 +7,6 @@ from mmdssl.datasets.views import Views
 from mmdssl.models.algorithms.joint_embedding import JointEmbedding, unit
 from mmdssl.models.losses.contrastive import cosines
 from mmdssl.registry import MODELS
-from mmdssl.schedules import cosine
 
 
 @MODELS.register_module()
@@ -34,6 +33,3 @@ class BYOL(JointEmbedding):
         predictions, targets = unit(self.student_latents(views['global'])), unit(self.teacher_latents(views['global']))
         similarity = cosines(predictions, targets.flip(0))
         return dict(loss_regression=(2 - 2 * similarity).mean(1).sum(), positive_similarity=similarity.detach().mean())
-
-    def momentum_now(self) -> float:
-        return cosine(self.momentum, 1., self.progress)

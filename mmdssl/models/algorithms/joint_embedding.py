@@ -12,12 +12,13 @@ from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import MLPProjector
 from mmdssl.models.losses.distillation import at_least_fp32
 from mmdssl.registry import MODELS
+from mmdssl.schedules import cosine
 
 
 class JointEmbedding(Algorithm):
     """A backbone with a projector, and where the method has them a predictor and a teacher, on pooled features.
 
-    Views: ``global`` (two). A subclass writes :meth:`loss`, and :meth:`momentum_now` where it has a teacher.
+    Views: ``global`` (two). A subclass writes :meth:`loss`, and has a ``momentum`` where it has a teacher.
 
     Args:
         backbone: Config of the backbone; any that has ``features``.
@@ -64,8 +65,8 @@ class JointEmbedding(Algorithm):
         return torch.stack([self.teacher.projector(self.teacher.backbone.features(images)) for images in group.images])
 
     def momentum_now(self) -> float:
-        """Of the teacher, in the step that was just taken."""
-        raise NotImplementedError
+        """Of the teacher, in the step that was just taken: from ``momentum`` to 1 along a cosine, unless a method says otherwise."""
+        return cosine(self.momentum, 1., self.progress)
 
     def after_step(self) -> None:
         """The teacher, where there is one, follows the student."""

@@ -76,16 +76,14 @@ def test_losses_gradients_and_centers_are_the_authors(golden, algorithm):
         assert difference(center.center, golden[center_of(golden, 'after', stream)]) < 1e-6
 
 
+@pytest.mark.parametrize('golden', ['pqcl_step'], indirect=True)
 def test_coordinates_of_queries_are_the_authors(golden, algorithm):
-    if golden.method != 'PQCL':
-        pytest.skip('only PQCL has positional queries')
     coordinates = algorithm.coordinates(views_of(golden))
     torch.testing.assert_close(coordinates, golden['coordinates.query'], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize('golden', ['dino_step', 'ibot_step'], indirect=True)  # PQCL's file has no step
 def test_clipping_optimizer_and_teacher_are_the_authors(golden, algorithm):
-    if golden.method == 'PQCL':
-        pytest.skip("PQCL's file has no step")
     config = golden.config
     gradients = golden.under('grad.')
     clip_each_(list(gradients.values()), config['clip_per_tensor'])
