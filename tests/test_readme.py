@@ -46,7 +46,7 @@ COMMANDS = {
     'bash tools/slurm_train.sh PARTITION JOB CONFIG': 'script',
     '--cfg-options default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000': 'run',
     'python tools/train.py configs/small/dino.py --data SET/train --knn SET --amp bf16': 'dry',
-    'tools/draw_crops.py CONFIG CHECKPOINT --images FOLDER': 'run',
+    'tools/draw.py CHECKPOINT --what crops --config CONFIG --images FOLDER': 'run',
     'python tools/benchmark.py CHECKPOINT': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite all --gpus 8': 'plan',
     'tools/convert_checkpoint.py SRC DST --to timm': 'run',
@@ -118,7 +118,7 @@ train_cfg = dict(max_epochs=1)
 param_scheduler = None
 experiment_name = 'readme{next(RUNS)}'
 """)
-        config = 'configs/pretrain/bam_contrastive-crop.py' if 'draw_crops' in command else tiny
+        config = 'configs/pretrain/bam_contrastive-crop.py' if 'draw.py' in command else tiny
         places = {
             'CONFIG': config, 'CHECKPOINT': 'checkpoint.safetensors', '/path/to/images': 'photos', '/path/to/labelled': 'world/imagenet',
             'SET/train': 'world/imagenet/train', 'SET': 'world/imagenet', '/path/to/coco': 'data/coco', '/path/to/davis': 'data/davis',

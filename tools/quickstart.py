@@ -75,7 +75,7 @@ def draw(backbone_file: Path, folder: Path, picture: Path) -> None:
     images = LabelledFolder(str(folder), resize=2 * size, size=2 * size)
     chosen = range(0, len(images), max(1, len(images) // PICTURES))
     pixels = torch.stack([images[i]['image'] for i in chosen][:PICTURES])
-    draw_attention(backbone, pixels, ViewsPreprocessor().normalise(pixels), picture)
+    draw_attention(pixels, backbone.attention_maps(ViewsPreprocessor().normalise(pixels))).save(picture)
 
 
 if __name__ == '__main__':

@@ -15,6 +15,7 @@ custom_hooks = [
     dict(type='SkippedImagesHook', max_share=0.01),
     dict(type='ExportBackboneHook'),
     dict(type='RecordHook'),
+    dict(type='VisualizeHook'),
     dict(type='ProgressHook'),
 ]
 log_processor = dict(type='LogProcessor', window_size=50)

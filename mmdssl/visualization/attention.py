@@ -1,34 +1,41 @@
 """Pictures of what a network attends to."""
 from __future__ import annotations
 
-from pathlib import Path
+import math
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
+from PIL import Image
+from torch import Tensor
+
+from mmdssl.visualization.sheet import Scale, Tile, fitted, heated, sheet, tile_side
+
+HEADS = 6  # side by side
 
 
-@torch.no_grad()
-def draw_attention(backbone: nn.Module, images: Tensor, normalised: Tensor, path: str | Path) -> None:
-    """Write a picture: each image, and beside it the last block's attention of CLS to the patches, a column per head.
-
-    Of a network without ``attention_maps`` a single column, its ``heat_map``.
+def draw_attention(images: Tensor, maps: Tensor) -> Image.Image:
+    """A row per image, or more where there are many heads: the image, the mean of the heads, each head.
 
     Args:
-        backbone: A backbone of ours in eval mode.
-        images: ``(B, 3, H, W)`` uint8, for the picture.
-        normalised: The same images as the backbone wants them.
-        path: The PNG to write.
+        images: ``(B, 3, H, W)`` uint8, as tall as they are wide.
+        maps: How much each head attends to each place, ``(B, heads, h, w)``; a single one is any map.
     """
-    per_head = hasattr(backbone, 'attention_maps')
-    maps = backbone.attention_maps(normalised) if per_head else backbone.heat_map(normalised)[:, None]
     maps = maps.float().cpu()
-    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    maps = F.interpolate((maps - low) / (high - low).clamp(min=1e-12), size=images.shape[-2:], mode='nearest')
-    shown = images.cpu().float() / 255
-    # The photo stays visible, dimmed, under the attention.
-    heads = shown[:, None] * (0.25 + 0.75 * maps[:, :, None])
-    rows = torch.cat([shown[:, None], heads], dim=1)
-    to_pil_image(make_grid(rows.flatten(0, 1), nrow=rows.shape[1], padding=2, pad_value=1.)).save(path)
+    heads = maps.shape[1]
+    per_row = math.ceil(heads / math.ceil(heads / HEADS))
+    lines = math.ceil(heads / per_row)
+    side = tile_side(len(images) * lines, 2 + per_row if heads > 1 else 2)
+    even = maps.mean((2, 3), keepdim=True).abs().clamp(min=1e-12)
+
+    def tile(image: Tensor, values: Tensor, name: str) -> Tile:
+        low, high = values.min(), values.max()
+        return Tile(heated(image, (values - low) / (high - low).clamp(min=1e-12), side), f'{name}: {low:.1f}-{high:.1f} x')
+    rows = []
+    for image, of_heads in zip(images, maps / even):
+        row: list[Tile | None] = [Tile(fitted(image, side))]
+        if heads > 1:
+            row.append(tile(image, of_heads.mean(0), 'mean'))
+        for line in range(lines):
+            chunk = range(line * per_row, min(heads, (line + 1) * per_row))
+            rows.append([*(row if line == 0 else [None] * len(row)),
+                         *(tile(image, of_heads[i], f'head {i + 1}' if heads > 1 else 'map') for i in chunk)])
+    return sheet(rows, 'Attention of the class token to the patches, last block' if heads > 1 else 'Where the network looks',
+                 'Numbers: the range of a map, as multiples of even attention.', scale=Scale('least', 'most'))

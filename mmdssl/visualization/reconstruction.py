@@ -3,23 +3,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
+
+from mmdssl.visualization.sheet import fitted, sheet, tile_side
 
 
-def draw_reconstruction(pictures: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a picture, a row per image: the image, what was left of it, what the network made of that.
+def draw_reconstruction(pictures: Mapping[str, Tensor]) -> Image.Image:
+    """A row per image: the image, what was left of it, what the network made of that.
 
     Args:
         pictures: The columns, ``(B, 3, H, W)`` in 0..1 each, as ``algorithm.pictures(views)`` gives them.
-        path: The PNG to write.
     """
-    tiles = torch.stack([column.float().cpu() for column in pictures.values()], dim=1)
-    to_pil_image(make_grid(tiles.flatten(0, 1), nrow=tiles.shape[1], padding=2, pad_value=1.)).save(path)
+    side = tile_side(len(next(iter(pictures.values()))), len(pictures))
+    rows = [[fitted(picture.float(), side) for picture in row] for row in zip(*pictures.values())]
+    return sheet(rows, 'What was masked, and what the network answers', columns=list(pictures))
 
 
 def hog_picture(histograms: Tensor, cell: int) -> Tensor:

@@ -1,21 +1,16 @@
 """Pictures of what was masked and of what a network makes of it."""
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from mmdssl.models.layers.targets import hog
 from mmdssl.visualization.reconstruction import code_picture, draw_reconstruction, hog_picture
 
 
-def test_a_row_per_image_and_a_column_per_picture(tmp_path):
-    first, second = torch.zeros(3, 3, 8, 8), torch.ones(3, 3, 8, 8)
-    draw_reconstruction(dict(image=first, masked=second), tmp_path / 'a.png')
-    found = np.array(Image.open(tmp_path / 'a.png'))
-    assert found.shape == (3 * 10 + 2, 2 * 10 + 2, 3)
-    assert not found[22:30, 2:10].any() and (found[22:30, 12:20] == 255).all()
+def test_a_row_per_image_and_a_column_per_picture(tiles_of):
+    rows = tiles_of('reconstruction', draw_reconstruction, dict(image=torch.zeros(3, 3, 8, 8), masked=torch.ones(3, 3, 8, 8)))
+    assert len(rows) == 3 and all(not image[0].any() and (masked[0] == 255).all() for image, masked in rows)
 
 
 @pytest.mark.parametrize('vertical', [True, False])

@@ -455,15 +455,18 @@ def cases(folder: Path, match: str) -> Iterator[Case]:
         lines[f'convert {name}'] = (command('convert_checkpoint'), arguments)
     crops = str(ROOT / 'configs/pretrain/bam_contrastive-crop.py')
     for name, arguments in {
-        'without hook': [tiny, backbone, '--images', 'data/images'], 'gone': [crops, 'gone.pth', '--images', 'data/images'],
-        'images gone': [crops, backbone, '--images', 'gone'], 'number 0': [crops, backbone, '--images', 'data/images', '--number', '0'],
-        'number a': [crops, backbone, '--images', 'data/images', '--number', 'a'],
-        'out': [crops, backbone, '--images', 'data/images', '--out', 'gone/a.png'],
-        'out a text': [crops, backbone, '--images', 'data/images', '--out', 'crops.xyz'],
-        'seed': [crops, backbone, '--images', 'data/images', '--seed', '-1'],
-        'threshold': [crops, backbone, '--images', 'data/images', '--cfg-options', 'default_hooks.contrastive_crop.threshold=a'],
+        'gone': ['gone.pth', '--images', 'data/images'], 'images gone': [backbone, '--images', 'gone'],
+        'number 0': [backbone, '--images', 'data/images', '--number', '0'],
+        'number a': [backbone, '--images', 'data/images', '--number', 'a'],
+        'what': [backbone, '--images', 'data/images', '--what', 'atention'],
+        'no views': [backbone, '--images', 'data/images', '--what', 'boxes'],
+        'not masked': [backbone, '--config', tiny, '--images', 'data/images', '--what', 'reconstruction'],
+        'out': [backbone, '--images', 'data/images', '--out', 'notes.txt'],
+        'seed': [backbone, '--images', 'data/images', '--seed', '-1'],
+        'threshold': [backbone, '--config', crops, '--images', 'data/images', '--what', 'crops',
+                      '--cfg-options', 'default_hooks.contrastive_crop.threshold=a'],
     }.items():
-        lines[f'draw_crops {name}'] = (command('draw_crops'), arguments)
+        lines[f'draw {name}'] = (command('draw'), arguments)
     for name, arguments in {
         'gone': ['gone', 'data/world/davis'], 'data gone': ['data', 'gone'], 'split': ['data', 'data/world/davis', '--split', 'gone'],
         'empty': ['data/empty', 'data/world/davis'], 'a file': ['notes.txt', 'data/world/davis'],

@@ -10,7 +10,8 @@ from .runtime_info_hook import RuntimeInfoHook
 from .shared_memory_hook import SharedMemoryHook
 from .skipped_images_hook import SkippedImagesHook
 from .stop_hook import StopHook
+from .visualize_hook import VisualizeHook
 
 __all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'ContrastiveCropHook', 'DataCheckHook',
            'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'RuntimeInfoHook', 'SharedMemoryHook', 'SkippedImagesHook',
-           'StopHook']
+           'StopHook', 'VisualizeHook']
