@@ -35,6 +35,8 @@ from mmdssl.errors import InputError
 from mmdssl.models.algorithms import Algorithm
 from mmdssl.registry import MODELS, TRANSFORMS
 
+OF_A_RUN = ('crops', 'boxes', 'reconstruction')
+
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: see :func:`mmdssl.cli.guard.guarded`."""
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
             picture = PICTURES[name](scene)
         except InputError as error:
             if args.what:
-                raise InputError(f'{name}: {refused or error}') from None
+                raise InputError(f'{name}: {refused if refused and name in OF_A_RUN else error}') from None
             left_out.append(name)
             continue
         out.mkdir(parents=True, exist_ok=True)
@@ -238,7 +240,7 @@ def build_views(cfg: Config | None, paths: list[str], size: int, backbone: torch
     source = cfg.train_dataloader.dataset
     dataset = Files(paths, views=source.views, pipeline=source.get('pipeline', []))
     hook = contrastive_crop(cfg)
-    if hook is not None and dataset.crop_boxes is not None:
+    if hook is not None and dataset.crop_boxes is not None and hasattr(backbone, 'heat_map'):
         whole = WholeImages(dataset, hook.size)
         pixels = torch.stack([whole[i]['image'] for i in range(len(whole))])
         dataset.crop_boxes.copy_(boxes_of_heat_maps(backbone.heat_map(normalise(pixels)), hook.size, hook.threshold))

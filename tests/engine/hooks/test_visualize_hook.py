@@ -1,7 +1,7 @@
 """A run that draws pictures is the run that does not."""
 from __future__ import annotations
 
-import logging
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def train_pqcl(root: Path, name: str, hooks, resume: bool, validated: bool, chan
         train_cfg=dict(type='TrainLoop', max_epochs=3),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)),
         default_hooks=dict(logger=dict(type='LoggerHook', interval=1), checkpoint=dict(type='CheckpointHook', interval=1)),
-        custom_hooks=[dict(type='AlgorithmHook'), dict(type='SkippedImagesHook'), *hooks, dict(type='RandomStateHook')],
+        custom_hooks=[dict(type='AlgorithmHook'), *hooks, dict(type='RandomStateHook')],
         log_processor=dict(type='LogProcessor'), randomness=dict(seed=0), resume=resume,
         experiment_name=f'pictures{next(RUNS)}', work_dir=str(root / name)))
     if validated:
@@ -124,14 +124,14 @@ def test_without_validation_the_last_epoch_is_drawn(train, tmp_path):
     assert names(tmp_path / 'run') == ['pca']
 
 
-def test_what_fails_is_a_warning(train, tmp_path, monkeypatch, caplog):
+def test_what_fails_is_a_warning(train, tmp_path, monkeypatch):
     def broken(scene):
         raise RuntimeError('no ink')
     monkeypatch.setitem(visualize_hook.PICTURES, 'pca', broken)
     runner = train('run', dict(HOOK, what=['pca', 'attention']))
     assert len(history(runner)) == 9 and names(tmp_path / 'run') == ['attention']
     log = next(tmp_path.glob('run/*/*.log')).read_text()
-    assert 'VisualizeHook cannot draw pca (RuntimeError: no ink): the run goes on without' in log and logging.WARNING
+    assert 'VisualizeHook cannot draw pca (RuntimeError: no ink): the run goes on without' in log
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(train, tmp_path):
@@ -166,6 +166,7 @@ def draw_as_rank(root: Path) -> None:
     visualize_hook.PICTURES['pca'] = note
     train_pqcl(root, 'run', [dict(HOOK, what=['pca'])], False, True,
                {'launcher': 'pytorch', 'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 1})
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 
