@@ -85,7 +85,7 @@ def test_images_are_as_large_as_those_of_pretraining(main, data, monkeypatch):
 
 
 @pytest.mark.parametrize('change, options, message', [
-    (lambda data: (data / 'train/lines').rename(data / 'lines'), (FEW, ), r'class folders of the queries .* differ \(the bank lacks lines\)'),
+    (lambda data: (data / 'train/lines').rename(data / 'lines'), (FEW, ), r'of the queries .* differ \(the bank lacks lines\)'),
     (lambda data: None, (), 'KNNMetric has k=200, but the bank has 18 images: lower its k, or take more images'),
     (lambda data: [file.unlink() for file in (data / 'val/dots').iterdir()], (FEW, ), "no image below '.*val/dots'"),
     (lambda data: [shutil.rmtree(folder) for folder in (data / 'val').iterdir()], (FEW, ), "no class folders in '.*val'"),
