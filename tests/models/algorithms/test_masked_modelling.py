@@ -167,6 +167,13 @@ def test_beit_loads_the_tokenizer_that_a_run_has_left(tmp_path):
     assert beit.student.head.out_features == 12
 
 
+def test_an_untrained_tokenizer_is_refused():
+    beit = build('beit', tokenizer=CASES['dvae']['backbone'])
+    with pytest.raises(InputError, match='is an untrained DVAEEncoder, .* tools/train.py configs/pretrain/beit_tokenizer.py'):
+        beit.init_weights()
+    build('beit').init_weights()  # a random projection needs no training
+
+
 def test_tokenizers_see_the_view_at_a_token_per_patch_and_as_it_was_before_normalisation():
     beit = build('beit', backbone=dict(patch_size=16, img_size=64))
     seen = []
