@@ -66,6 +66,49 @@ def test_maskfeats_loss_and_gradient_follow_the_formula():
     torch.testing.assert_close(tokens.grad, torch.stack(gradients) / row, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize('normalise', [True, False])
+def test_maes_loss_and_gradients_follow_the_formula(normalise):
+    """The mean over all masked patches of the mean squared error of their pixels, at mean 0 and variance 1 (Sec. 3)."""
+    algorithm = build('mae', normalise_pixels=normalise).double()
+    views = Views.collate(samples_of(3, even=True, dtype=torch.float64))
+    crops = views['global']
+    errors = []
+    for image, mask, predicted in zip(crops.images.flatten(0, 1), crops.masks.flatten(0, 1), algorithm.reconstruct(crops)):
+        for y in range(4):
+            for x in range(4):
+                pixels = [image[channel, 8 * y + row, 8 * x + column] for row in range(8) for column in range(8) for channel in range(3)]
+                if normalise:
+                    mean = sum(pixels) / len(pixels)
+                    variance = sum((pixel - mean)**2 for pixel in pixels) / (len(pixels) - 1)
+                    pixels = [(pixel - mean) / (variance + 1e-6).sqrt() for pixel in pixels]
+                if mask[y, x]:
+                    errors.append(((predicted[4 * y + x] - torch.stack(pixels))**2).mean())
+    assert_same(algorithm, algorithm.loss(views)['loss_pixels'], sum(errors) / len(errors))
+
+
+def test_beits_loss_and_gradients_follow_the_formula():
+    """Eq. 2; which code a patch has is tested below."""
+    algorithm = build('beit').double()
+    views = Views.collate(samples_of(3, even=False, dtype=torch.float64))
+    crops = views['global']
+    codes, losses = algorithm.codes(crops), []
+    for i, (image, mask) in enumerate(zip(crops.images.flatten(0, 1), crops.masks.flatten(0, 1))):
+        tokens = algorithm.backbone.forward_tokens(image[None], mask.flatten()[None]).patches[0]
+        for y in range(4):
+            for x in range(4):
+                if mask[y, x]:
+                    powers = (algorithm.student.head.weight @ tokens[4 * y + x] + algorithm.student.head.bias).exp()
+                    losses.append(-(powers[codes[i, y, x]] / powers.sum()).log())
+    assert_same(algorithm, algorithm.loss(views)['loss_code'], sum(losses) / len(losses))
+
+
+def assert_same(algorithm: Algorithm, loss: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    parameters = [p for p in algorithm.parameters() if p.requires_grad]
+    for ours, theirs in zip(*(torch.autograd.grad(value, parameters) for value in (loss, expected))):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
 def test_loss_of_the_dvae_is_the_error_of_its_drawing_and_the_divergence():
     algorithm = build('dvae')
     algorithm.set_progress(Progress(5, 10, 0, 1))
