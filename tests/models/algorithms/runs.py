@@ -19,22 +19,29 @@ NAMES = count()
 
 
 def draw_images(root: Path) -> Path:
-    """Two class folders of images of 40 x 32 px."""
+    """Two class folders of images of 40 x 32 px, and beside them masks of their bright places."""
     for i in range(IMAGES):
         folder = root / 'ab'[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
         coarse = Image.fromarray(np.random.default_rng(i).integers(0, 256, (4, 5, 3), dtype=np.uint8))
-        coarse.resize((40, 32), Image.Resampling.BICUBIC).save(folder / f'{i}.png')
+        image = coarse.resize((40, 32), Image.Resampling.BICUBIC)
+        image.save(folder / f'{i}.png')
+        masks = root.with_name(f'{root.name}_saliency') / folder.name
+        masks.mkdir(parents=True, exist_ok=True)
+        image.convert('L').save(masks / f'{i}.png.png')
     return root
 
 
-def recipe(masked: str | None = None, local: bool = True, query: tuple[int, int] | None = None, families: int = 0) -> dict:
+def recipe(masked: str | None = None, local: bool = True, query: tuple[int, int] | None = None, families: int = 0,
+           swap: bool = False) -> dict:
     """The views of a data set, global ones of 32 px, in patches of 8 px where they are masked."""
     crop = dict(type='CropViews', size=32, scale=(0.25, 1.), num=2, photometric=dict(blur_prob=0.5))
     if families:
         crop = dict(type='LeaveOneOutViews', size=32, scale=(0.25, 1.), families={str(i): dict(gray_prob=0.5) for i in range(families)})
     if masked:
         crop['mask'] = dict(type=masked, patch_size=8, ratio=0.5, **(dict(leave=True) if masked == 'RandomMask' else {}))
+    if swap:
+        crop['before'] = dict(type='SwapBackground', prob=0.5, kinds=('gray', 'image', 'texture'))
     views = dict(global_=crop)
     if local:
         views['local'] = dict(crop, size=16, mask=None)
@@ -46,11 +53,12 @@ def recipe(masked: str | None = None, local: bool = True, query: tuple[int, int]
 def run(model: dict, views: dict, data: Path, work_dir: Path, resumed: Path | None = None) -> Runner:
     """Train to the end, from the beginning or from a checkpoint; on the processes there are."""
     _, world = get_dist_info()
+    pipeline = [dict(type='mmdssl.LoadSaliency')] if 'before' in views['global_'] else []
     cfg = Config(dict(
         default_scope='mmdssl', model=model, work_dir=str(work_dir), experiment_name=f'method{next(NAMES)}', log_level='ERROR',
         train_dataloader=dict(batch_size=BATCH // world, drop_last=True, sampler=dict(type='EpochSampler'),
                               collate_fn=dict(type='mmdssl.collate_views'),
-                              dataset=dict(type='ImageFolder', data_root=str(data), views=views)),
+                              dataset=dict(type='ImageFolder', data_root=str(data), views=views, pipeline=pipeline)),
         train_cfg=dict(type='TrainLoop', max_epochs=EPOCHS),
         optim_wrapper=dict(type='OptimWrapper', constructor='OptimWrapperConstructor', clip_per_tensor=3.,
                            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.04)),

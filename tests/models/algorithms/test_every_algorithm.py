@@ -121,7 +121,7 @@ RUNS = [name for name in CASES if not any(variant in name for variant in ('share
 CHANGES = dict(swav=dict(queue_size=8, queue_begin=1, freeze_prototypes=5), densecl=dict(dense_weight=1., dense_warmup=5))
 
 
-@pytest.mark.parametrize('name', RUNS)
+@pytest.mark.parametrize('name', [*RUNS, 'dilo'])
 def test_a_run_that_was_stopped_within_an_epoch_goes_on_exactly(name, images, tiny_backbone, tmp_path):
     model, views = run_of(name, tiny_backbone)
     whole = run(model, views, images, tmp_path / 'whole')
@@ -137,10 +137,10 @@ def run_of(name: str, network: dict) -> tuple[dict, dict]:
     """Config of the algorithm of a case, with drop path and batch norms where it can have them, and of the views that it reads."""
     if name in MASKED:
         return MASKED[name], recipe(dict(mae='RandomMask', dvae=None).get(name, 'BlockMask'), local=False)
-    kind, backbone, query, settings = CASES[name]
+    kind, backbone, query, settings = CASES['mocov2' if name == 'dilo' else name]
     masks = backbone.get('mask_token') and settings.get('masked', True)
     reads = VIEWS.get(kind, {})
     if 'projector' in config_of(kind, {}):
         settings = dict(settings, projector=dict(norm=True))
     model = config_of(kind, dict(network, drop_path_rate=0.3, **backbone), **{**settings, **CHANGES.get(name, {})})
-    return model, recipe('BlockMask' if masks else None, reads.get('local', True), query, families=3 if kind == 'LooC' else 0)
+    return model, recipe('BlockMask' if masks else None, reads.get('local', True), query, 3 * (kind == 'LooC'), swap=name == 'dilo')
