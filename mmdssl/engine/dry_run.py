@@ -142,7 +142,8 @@ def _table(runner: Runner, step: float, loading: float, images: int) -> Table:
                     ('iterations', f'{runner.max_iters:,}')))
     fewer = f', with {images} of its {batch} images' if images < batch else ''
     table.add_row('peak memory', f'{peak_memory():,} MiB per process{fewer}')
-    table.add_row('speed', f'{batch * runner.world_size / seconds:.1f} images per second')
+    speed = batch * runner.world_size / seconds
+    table.add_row('speed', f'{speed:.{1 if speed >= 1 else 3}f} images per second')
     limit = 'data' if data > network else 'network'
     table.add_row('limited by', f'{limit} (an image loads in {1000 * loading:.1f} ms, workers: {loader.num_workers})')
     table.add_row('time to finish', f'{runner.max_iters * seconds / 3600:.1f} hours, plus validation')
