@@ -47,6 +47,7 @@ def draw_chart(title: str, unit: str, curves: Sequence[Curve]) -> str:
             _draw(axes, curve)
         axes.set_xlabel(unit)
         axes.margins(x=.02)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.ticklabel_format(axis='y', scilimits=(-3, 4))
         if any(curve.label for curve in curves):
             axes.legend(loc='best')

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,12 @@ from mmdssl.results.summary import Group, differences, every_record, group_runs,
 from mmdssl.results.tables import as_markdown, section_to_markdown
 
 PAGE = 4_500_000  # bytes of a page, at most
-WIDTHS = (1400, 1000, 700, 480, 320)  # of its pictures
+WIDEST, NARROWEST = 1400, 320  # pictures
 # What is drawn of the training log: the title of a chart and the scalars in it.
-CHARTS = (('Loss', 'loss'), ('Terms of the loss', r'(?!loss$).*loss.*'), ('Entropy', '.*entropy.*'), ('Effective rank', 'effective_rank'),
-          ('Learning rate', 'lr'))
+TERMS = 'Terms of the loss'
+CHARTS = (('Loss', 'loss'), (TERMS, r'(?!loss$).*loss.*'), ('Entropy', '.*entropy.*'), ('Effective rank', 'effective_rank'))
+RATE = 'Learning rate', 'lr'
+MOST = 24  # pictures of a run
 MANY = 25  # rows of a table that one would rather unfold
 
 
@@ -136,14 +139,18 @@ def _charts(groups: Sequence[Group]) -> list[tuple[str, str]]:
     """Titles and ``<svg>``."""
     runs = [run for group in groups for run in group.runs]
     epochs = all(run.epoch_length for run in runs if run.scalars or run.records)
-    charts = {}
-    for title, pattern in CHARTS:
+    charts: dict[str, list] = {}
+
+    def add(title: str, pattern: str) -> None:
         names = sorted({name for run in runs for line in run.scalars for name in line if re.fullmatch(pattern, name)})
         charts[title] = [(name, group, [_logged(run, name, epochs) for run in group.runs]) for name in names for group in groups]
+    for title, pattern in CHARTS:
+        add(title, pattern)
     for record in (record for run in runs for record in run.records if 'iteration' in record and main_metric(record)):
         name = main_metric(record)
         charts.setdefault(readable(name), [(name, group, [_measured(run, record['task'], name, epochs) for run in group.runs])
                                            for group in groups])
+    add(*RATE)
     drawn = []
     for title, series in charts.items():
         series = [(name, group, [(x, y) for x, y in curves if len(x)]) for name, group, curves in series]
@@ -151,7 +158,7 @@ def _charts(groups: Sequence[Group]) -> list[tuple[str, str]]:
         names = list(dict.fromkeys(name for name, _, _ in series))
         curves = [Curve(found, groups.index(group) if len(groups) > 1 else names.index(name), names.index(name) if len(groups) > 1 else 0,
                         readable(name) if len(names) > 1 and group is series[0][1] else '') for name, group, found in series]
-        if curves:
+        if curves and (title != TERMS or len(names) > 1):
             drawn.append((title, draw_chart(title, 'epoch' if epochs else 'iteration', curves)))
     return drawn
 
@@ -173,25 +180,25 @@ def _scaled(points: list[tuple[int, float]], run: Run, epochs: bool) -> tuple[li
 
 def _pictures(runs: Sequence[Run], room: int) -> tuple[list[Picture], list[str]]:
     """The pictures of all runs, in the largest size in which they take no more than ``room`` bytes, and what is left out."""
-    files = [(run, file) for run in runs for file in run.pictures]
-    notes = []
-    for width in WIDTHS:
-        pictures, notes, used = [], [], 0
+    files = [(run, file) for run in runs for file in run.pictures[:MOST]]
+    crowded = [f'{run.name} has {len(run.pictures)} pictures, of which {MOST} are here.' for run in runs if len(run.pictures) > MOST]
+    width = WIDEST
+    while True:
+        pictures, damaged = [], []
         for run, file in files:
             caption = f'{run.name}: {file.relative_to(run.folder)}' if len(runs) > 1 else str(file.relative_to(run.folder))
             try:
-                picture = _picture(file, caption, width)
+                pictures.append(_picture(file, caption, width))
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                notes.append(f'{caption} is no picture that can be read and is left out ({type(error).__name__}).')
-                continue
-            if used + len(picture.src) > room:
-                break
-            used += len(picture.src)
-            pictures.append(picture)
-        else:
-            return pictures, notes
-    left = len(files) - len(pictures) - len(notes)
-    return pictures, [*notes, f'{left} pictures are left out, the page would be larger than {PAGE / 1e6:g} MB.']
+                damaged.append(f'{caption} is no picture that can be read and is left out ({type(error).__name__}).')
+        sizes = list(accumulate(len(picture.src) for picture in pictures))
+        if not sizes or sizes[-1] <= room:
+            return pictures, crowded + damaged
+        if width == NARROWEST:
+            fitting = sum(size <= room for size in sizes)
+            return pictures[:fitting], [*crowded, *damaged, f'{len(pictures) - fitting} pictures are left out: with them the page would be '
+                                        f'larger than {PAGE / 1e6:g} MB.']
+        width = max(NARROWEST, round(0.9 * width * math.sqrt(max(room, 1) / sizes[-1])))
 
 
 def _picture(file: Path, caption: str, width: int) -> Picture:

@@ -219,7 +219,7 @@ def _tensorboard(folder: Path) -> list[dict]:
         for name in names:
             for event in events.Scalars(name):
                 if event.step in lines:
-                    lines[event.step][name] = int(event.value) if name in ('iter', 'epoch') else event.value
+                    lines[event.step][name] = int(event.value) if name in ('iter', 'epoch', 'step') else event.value
     except Exception as error:  # whatever a damaged file does to TensorBoard
         warnings.warn(f'{folder}: TensorBoard cannot read its file ({type(error).__name__}: {error})', stacklevel=2)
         return []

@@ -82,12 +82,12 @@ def trained(groups: Sequence[Group]) -> Section:
         ('device', lambda group: _of_sessions(group, 'device')),
     ]
     rows = [Row([name, *(str(value) if value not in (None, '') else DASH for value in values)]) for name, fact in facts
-            if any(values := [fact(group) for group in groups])]
+            if any(values := [fact(group) for group in groups]) and (name, values) != ('method', [group.name for group in groups])]
     return Section('What was trained', ['', *(group.name for group in groups)], rows)
 
 
 def runs_table(groups: Sequence[Group]) -> Section:
-    """A row per run, and one per group of several with their mean and standard deviation."""
+    """A row per run, and one per group of several with their mean and standard deviation; of a single run a row per value."""
     runs = [run for group in groups for run in group.runs]
     found = {id(run): best_and_last(run) for run in runs}
     metric = _all(each[0] for each in found.values() if each)
@@ -113,8 +113,11 @@ def runs_table(groups: Sequence[Group]) -> Section:
                 values = [value for value in map(value_of, group.runs) if _finite(value)]
                 cells.append(f'{show(mean(values))} ± {show(stdev(values))}' if len(values) > 1 else DASH)
             rows.append(Row([f'mean of {group.times(len(group.runs))}', group.name, DASH, DASH, *cells], ours=True))
+    columns = ['run', 'method', 'seed', 'state', *(name for name, _, _ in columns)]
+    if len(rows) == 1:
+        return Section('Its run', ['', rows[0].cells[0]], [Row(pair) for pair in zip(columns[3:], rows[0].cells[3:])])
     sentences = ['± is the sample standard deviation.'] * any(len(group.runs) > 1 for group in groups)
-    return Section('Runs', ['run', 'method', 'seed', 'state', *(name for name, _, _ in columns)], rows, sentences)
+    return Section('Runs', columns, rows, sentences)
 
 
 def state(run: Run) -> str:
@@ -174,7 +177,7 @@ def results(groups: Sequence[Group]) -> list[Section]:
 def _telling(run: Run, single: bool) -> list[tuple[str, dict]]:
     """The records of a run that a table shows, each with what it is of its kind; nothing for one that stands alone.
 
-    The best one is left out where it is the last one and there is no mean of several to be taken.
+    The best one is left out where it is the last or the first one and there is no mean of several to be taken.
     """
     alone = [('', record) for record in run.records if 'iteration' not in record]
     during: dict[tuple, list[dict]] = {}
@@ -187,7 +190,7 @@ def _telling(run: Run, single: bool) -> list[tuple[str, dict]]:
         best = max(records, key=lambda record: record['metrics'].get(name) or -math.inf)
         chosen += [(BEFORE, record) for record in records if not record['iteration']]
         chosen += [(LAST, record) for record in records[-1:] if record['iteration']]
-        chosen += [(BEST, best)] * bool(best['iteration'] and not (single and best is records[-1]))
+        chosen += [(BEST, best)] * (not single or all(best is not record for _, record in chosen))
     return chosen + alone
 
 
