@@ -20,5 +20,5 @@ custom_hooks = [
 ]
 log_processor = dict(type='LogProcessor', window_size=50)
 # For Weights & Biases: vis_backends=[dict(type='WandbVisBackend', init_kwargs=dict(project='mmdssl'))]
-visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='ScalarsVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)

@@ -12,6 +12,7 @@ custom_hooks = [
     dict(type='mmdssl.ReportHook'),
 ]
 log_processor = dict(type='mmdssl.LogProcessor')
-visualizer = dict(_delete_=True, type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
+visualizer = dict(
+    _delete_=True, type='Visualizer', vis_backends=[dict(type='mmdssl.ScalarsVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)
 sync_bn = 'torch'

@@ -17,8 +17,7 @@ from mmdssl.results.records import fingerprint_file, read_records
 SESSION = 'session.json'  # beside the log of a session, which is a run from its start, or from where it was resumed, to its end
 RECORDS = 'results.jsonl'
 BACKBONE = 'backbone.safetensors'
-# What tells a network's own pictures from those of a run's data, which may lie in the same folder.
-PICTURES = ('*.png', 'vis*/**/*.png', '*/vis_data/**/*.png')
+PICTURES = ('*.png', 'pictures/**/*.png', 'vis*/**/*.png', '*/vis_data/**/*.png')
 
 
 @dataclass
@@ -202,7 +201,7 @@ def _read_session(run: Run, folder: Path) -> None:
 
 
 def _logged(folder: Path) -> list[dict]:
-    """Scalars as MMEngine's LocalVisBackend writes them, or, without that, its TensorboardVisBackend."""
+    """Scalars as MMEngine's LocalVisBackend and ours write them, or, without those, its TensorboardVisBackend."""
     file = folder / 'scalars.json'
     lines = read_records(file) if file.is_file() else []
     if not lines and any(folder.glob('events.out.tfevents.*')):

@@ -99,7 +99,7 @@ def runs_table(groups: Sequence[Group]) -> Section:
                     lambda value: number(metric, value)) for at, which in ((1, 'best'), (2, 'last'))]
     columns += [(f'{readable(name)}, last', lambda run, name=name: last_value(run, name), '{:.4g}'.format)
                 for name in sorted(scalars, key=lambda name: (name != 'loss', name))]
-    columns += [('images per second', speed, '{:.0f}'.format), ('hours', hours, '{:.3g}'.format)]
+    columns += [('images per second', speed, '{:.0f}'.format), _duration(runs)]
     columns = [column for column in columns if any(_finite(column[1](run)) for run in runs)]
     rows = []
     for group in groups:
@@ -137,6 +137,13 @@ def speed(run: Run) -> float | None:
     """Images per second: the median of what was logged."""
     logged = [line['images_per_second'] for line in run.scalars if 'images_per_second' in line]
     return median(logged) if logged else None
+
+
+def _duration(runs: Sequence[Run]) -> tuple[str, Callable[[Run], float | None], Callable[[float], str]]:
+    """A column, in minutes where none took more than two hours."""
+    short = max((hours(run) or 0 for run in runs), default=0) <= 2
+    unit, factor = ('minutes', 60) if short else ('hours', 1)
+    return unit, lambda run: None if hours(run) is None else factor * hours(run), '{:.1f}'.format
 
 
 def hours(run: Run) -> float | None:
@@ -208,7 +215,9 @@ def _rows(entries: Sequence[tuple[Group, Run, str, dict]]) -> list[dict]:
 
 
 def _named(record: dict, run: Run, kind: str) -> dict:
-    named = {'weights_name': ', '.join(filter(None, (run.name, kind))), **record}
+    main = main_metric(record)
+    metrics = {name: record['metrics'][name] for name in sorted(record['metrics'], key=lambda name: name != main)}
+    named = {'weights_name': ', '.join(filter(None, (run.name, kind))), **record, 'metrics': metrics}
     if 'framework' not in record and 'pretrain_method' not in record and 'method' in record:  # an evaluation of the pretraining itself
         named.update(pretrain_method=record['method'], **({'pretrain_epochs': record['epoch']} if 'epoch' in record else {}))
     return named

@@ -92,7 +92,7 @@ def test_one_run_shows_what_its_log_and_records_say(tmp_path):
     for name, key in (('loss, last', 'loss'), ('entropy, last', 'entropy'), ('effective rank, last', 'effective_rank')):
         assert facts[name] == f'{logged[-1][key]:.4g}'
     assert facts['highest learning rate'] == f'{max(line["lr"] for line in logged):.3g}'
-    assert (facts['training data'], facts['images'], facts['length'], facts['hours']) == ('data/train', '16', '3 epochs', '0.5')
+    assert (facts['training data'], facts['images'], facts['length'], facts['minutes']) == ('data/train', '16', '3 epochs', '30.0')
     head, *rows = page.tables['Every record of run (4)']
     assert [row[head.index('k-NN top-1 (k = 20)')] for row in rows] == [f'{value:.1f}' for value in knn(folder)]
     charts = {attributes['aria-label'] for tag, attributes in page.tags if tag == 'svg'}
