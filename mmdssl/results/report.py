@@ -156,8 +156,9 @@ def _charts(groups: Sequence[Group]) -> list[tuple[str, str]]:
         series = [(name, group, [(x, y) for x, y in curves if len(x)]) for name, group, curves in series]
         series = [each for each in series if each[2]]
         names = list(dict.fromkeys(name for name, _, _ in series))
+        first = {name: group for name, group, _ in reversed(series)}
         curves = [Curve(found, groups.index(group) if len(groups) > 1 else names.index(name), names.index(name) if len(groups) > 1 else 0,
-                        readable(name) if len(names) > 1 and group is series[0][1] else '') for name, group, found in series]
+                        readable(name) if len(names) > 1 and group is first[name] else '') for name, group, found in series]
         if curves and (title != TERMS or len(names) > 1):
             drawn.append((title, draw_chart(title, 'epoch' if epochs else 'iteration', curves)))
     return drawn

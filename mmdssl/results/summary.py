@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -88,36 +89,51 @@ def trained(groups: Sequence[Group]) -> Section:
 
 def runs_table(groups: Sequence[Group]) -> Section:
     """A row per run, and one per group of several with their mean and standard deviation; of a single run a row per value."""
-    runs = [run for group in groups for run in group.runs]
-    found = {id(run): best_and_last(run) for run in runs}
-    metric = _all(each[0] for each in found.values() if each)
-    scalars = list(dict.fromkeys(name for run in runs for line in run.scalars for name in line
-                                 if name in ('loss', 'effective_rank') or 'entropy' in name))
-    columns: list[tuple[str, Callable[[Run], float | None], Callable[[float], str]]] = []
-    if metric and ',' not in metric:
-        columns = [(f'{readable(metric)}, {which}', lambda run, at=at: found[id(run)] and found[id(run)][at]['metrics'][metric],
-                    lambda value: number(metric, value)) for at, which in ((1, 'best'), (2, 'last'))]
-    columns += [(f'{readable(name)}, last', lambda run, name=name: last_value(run, name), '{:.4g}'.format)
-                for name in sorted(scalars, key=lambda name: (name != 'loss', name))]
-    columns += [('images per second', speed, '{:.0f}'.format), _duration(runs)]
-    columns = [column for column in columns if any(_finite(column[1](run)) for run in runs)]
+    columns = [column for column in _columns([run for group in groups for run in group.runs])
+               if any(_finite(column.value(run)) for group in groups for run in group.runs)]
     rows = []
     for group in groups:
         for run in group.runs:
-            values = [column[1](run) for column in columns]
-            rows.append(Row([run.name, group.name, DASH if run.seed is None else str(run.seed), state(run),
-                             *(show(value) if _finite(value) else DASH for value, (_, _, show) in zip(values, columns))]))
+            values = [column.show(value) if _finite(value := column.value(run)) else DASH for column in columns]
+            rows.append(Row([run.name, *values, state(run), group.name, DASH if run.seed is None else str(run.seed)]))
         if len(group.runs) > 1:
             cells = []
-            for _, value_of, show in columns:
-                values = [value for value in map(value_of, group.runs) if _finite(value)]
-                cells.append(f'{show(mean(values))} ± {show(stdev(values))}' if len(values) > 1 else DASH)
-            rows.append(Row([f'mean of {group.times(len(group.runs))}', group.name, DASH, DASH, *cells], ours=True))
-    columns = ['run', 'method', 'seed', 'state', *(name for name, _, _ in columns)]
+            for column in columns:
+                values = [value for value in map(column.value, group.runs) if _finite(value)]
+                cells.append(f'{column.show(mean(values))} ± {column.deviation(stdev(values))}' if len(values) > 1 else DASH)
+            rows.append(Row([f'{group.name}, mean of {group.times(len(group.runs))}', *cells, DASH, group.name, DASH], ours=True))
+    head = ['run', *(column.name for column in columns), 'state', 'method', 'seed']
     if len(rows) == 1:
-        return Section('Its run', ['', rows[0].cells[0]], [Row(pair) for pair in zip(columns[3:], rows[0].cells[3:])])
+        return Section('Its run', ['', rows[0].cells[0]], [Row(pair) for pair in zip(head[1:-2], rows[0].cells[1:-2])])
     sentences = ['± is the sample standard deviation.'] * any(len(group.runs) > 1 for group in groups)
-    return Section('Runs', columns, rows, sentences)
+    return Section('Runs', head, rows, sentences)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of the table of runs: what a run has in it, and how that and a standard deviation of it are written."""
+    name: str
+    value: Callable[[Run], float | None]
+    show: Callable[[float], str]
+    deviation: Callable[[float], str] = '{:.2g}'.format
+
+
+def _columns(runs: Sequence[Run]) -> list[Column]:
+    found = {id(run): best_and_last(run) for run in runs}
+    metrics = {each[0] for each in found.values() if each}
+    columns = []
+    if len(metrics) == 1:
+        metric = metrics.pop()
+        show = partial(number, metric)
+        columns = [Column(f'{readable(metric)}, {which}', lambda run, at=at: found[id(run)] and found[id(run)][at]['metrics'][metric],
+                          show, show) for at, which in ((1, BEST), (2, LAST))]
+    logged = dict.fromkeys(name for run in runs for line in run.scalars for name in line)
+    names = ['loss', *(name for name in logged if 'entropy' in name), 'effective_rank']
+    columns += [Column(f'{readable(name)}, last', partial(last_value, name=name), '{:.4g}'.format) for name in names]
+    # minutes where nothing took more than two hours
+    unit, factor = ('minutes', 60) if max((hours(run) or 0 for run in runs), default=0) <= 2 else ('hours', 1)
+    return [*columns, Column('images per second', speed, '{:.3g}'.format),
+            Column(unit, lambda run: None if hours(run) is None else factor * hours(run), '{:.1f}'.format)]
 
 
 def state(run: Run) -> str:
@@ -139,13 +155,6 @@ def speed(run: Run) -> float | None:
     return median(logged) if logged else None
 
 
-def _duration(runs: Sequence[Run]) -> tuple[str, Callable[[Run], float | None], Callable[[float], str]]:
-    """A column, in minutes where none took more than two hours."""
-    short = max((hours(run) or 0 for run in runs), default=0) <= 2
-    unit, factor = ('minutes', 60) if short else ('hours', 1)
-    return unit, lambda run: None if hours(run) is None else factor * hours(run), '{:.1f}'.format
-
-
 def hours(run: Run) -> float | None:
     """Of all sessions; None where the end of one is not known."""
     try:
@@ -159,8 +168,8 @@ def hours(run: Run) -> float | None:
 def results(groups: Sequence[Group]) -> list[Section]:
     """A table per evaluation: our records with mean and spread over seeds, above the published rows of the same setting.
 
-    Of the evaluations during training there are the one before it, the best and the last. Records of another work dir, such as the
-    benchmark's, whose weights are the backbone file of one of the runs belong to that run.
+    Of the evaluations during training there are the one before it, of several runs their mean alone, the best and the last. Records of
+    another work dir, such as the benchmark's, whose weights are the backbone file of one of the runs belong to that run.
     """
     by_source = {run.source: (group, run) for group in groups for run in group.runs if run.source}
     by_data: dict[tuple, list[tuple[Group, Run, str, dict]]] = {}
@@ -177,7 +186,9 @@ def results(groups: Sequence[Group]) -> list[Section]:
             sentences = [f'Data: {data}.'] * bool(data)
             if all(row.ours for row in section.rows):
                 sentences.append('There are no published rows of this evaluation.')
-            sections.append(replace(section, sentences=sentences))
+            means = [row for row in section.rows if any('±' in cell for cell in row.cells)]
+            rows = [replace(row, ours=row in means) if means else row for row in section.rows]
+            sections.append(replace(section, rows=rows, sentences=sentences))
     return sections
 
 
@@ -210,6 +221,8 @@ def _rows(entries: Sequence[tuple[Group, Run, str, dict]]) -> list[dict]:
         runs = {run.name for _, run, _, _ in same}
         if len(runs) == len(same) > 1:
             rows.append(_mean(single, same[0][0], kind))
+            if kind == BEFORE:
+                continue
         rows += single
     return rows
 
@@ -313,7 +326,9 @@ def _optimizer(config: dict) -> str | None:
 def readable(name: str) -> str:
     """A scalar or a metric in words."""
     found = re.fullmatch(r'knn(\d+)_top(\d+)', name)
-    return f'k-NN top-{found[2]} (k = {found[1]})' if found else name.replace('_', ' ')
+    if not found:
+        return name.replace('_', ' ')
+    return f'k-NN (k = {found[1]})' if found[2] == '1' else f'k-NN top-{found[2]} (k = {found[1]})'
 
 
 def _all(values: Iterable) -> str | None:
