@@ -32,6 +32,7 @@ setup(
         'pycocotools',
         'rich',
         'safetensors',
+        'scikit-learn',
         'scipy',
         'shapely',
         'tensorboard',

@@ -79,7 +79,7 @@ def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -
         results=results(groups), difference=difference, many=MANY,
         charts=_charts(groups), legend=[group.name for group in groups] if len(groups) > 1 else [],
         seeds=any(len(group.runs) > 1 for group in groups),
-        records=[section for run in runs if (section := every_record(run))],
+        records=[section for run in runs for section in every_record(run)],
         configs=[(group.name, group.runs[0].config_file.read_text(errors='replace')) for group in groups if group.runs[0].config_file],
         commands=[(run.name, commands(run)) for run in runs],
         command=shlex.join(['python', 'tools/report.py', *(shown(run.folder) for run in runs), '--out', shown(out)]))

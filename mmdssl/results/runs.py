@@ -47,7 +47,7 @@ class Run:
 
     @property
     def method(self) -> str | None:
-        methods = [record['method'] for record in self.records if isinstance(record.get('method'), str)]
+        methods = [record['method'] for record in self.records if 'method' in record and 'source' not in record]
         kind = _at(self.config, 'model', 'type')
         return kind.rpartition('.')[2] if isinstance(kind, str) else next(iter(methods), None)
 
@@ -175,7 +175,7 @@ def _read(run: Run) -> None:
     if (run.folder / RECORDS).is_file():
         run.records = _in_order(record for record in read_records(run.folder / RECORDS) if _is_record(record, run))
     run.pictures = _latest(path for pattern in PICTURES for path in run.folder.glob(pattern))
-    if trained and not run.scalars:
+    if trained and run.length and not run.scalars:
         run.notes.append('Nothing has been logged of a training.')
     if run.scalars and not run.records:
         run.notes.append('Nothing has been evaluated.')

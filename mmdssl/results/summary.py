@@ -84,7 +84,8 @@ def trained(groups: Sequence[Group]) -> Section:
     ]
     rows = [Row([name, *(str(value) if value not in (None, '') else DASH for value in values)]) for name, fact in facts
             if any(values := [fact(group) for group in groups]) and (name, values) != ('method', [group.name for group in groups])]
-    return Section('What was trained', ['', *(group.name for group in groups)], rows)
+    title = 'What was trained' if any(group.runs[0].length for group in groups) else 'What was measured'
+    return Section(title, ['', *(group.name for group in groups)], rows)
 
 
 def runs_table(groups: Sequence[Group]) -> Section:
@@ -104,7 +105,7 @@ def runs_table(groups: Sequence[Group]) -> Section:
             rows.append(Row([f'{group.name}, mean of {group.times(len(group.runs))}', *cells, DASH, group.name, DASH], ours=True))
     head = ['run', *(column.name for column in columns), 'state', 'method', 'seed']
     if len(rows) == 1:
-        return Section('Its run', ['', rows[0].cells[0]], [Row(pair) for pair in zip(head[1:-2], rows[0].cells[1:-2])])
+        return Section('Its run', ['', rows[0].cells[0]], [Row(pair) for pair in zip(head[1:-2], rows[0].cells[1:-2]) if pair[1] != DASH])
     sentences = ['± is the sample standard deviation.'] * any(len(group.runs) > 1 for group in groups)
     return Section('Runs', head, rows, sentences)
 
@@ -177,7 +178,7 @@ def results(groups: Sequence[Group]) -> list[Section]:
         for run in group.runs:
             for kind, record in _telling(run, len(group.runs) == 1):
                 owner = by_source.get(record.get('source'), (group, run)) if 'source' in record else (group, run)
-                key = record['task'], record.get('dataset_name'), record.get('dataset'), record.get('job'), record.get('recipe')
+                key = record['task'], record.get('dataset_name'), record.get('dataset')
                 by_data.setdefault(key, []).append((*owner, kind, record))
     sections = []
     for entries in by_data.values():
@@ -214,9 +215,13 @@ def _telling(run: Run, single: bool) -> list[tuple[str, dict]]:
 
 def _rows(entries: Sequence[tuple[Group, Run, str, dict]]) -> list[dict]:
     """Records as ``compare`` takes them, the means of each group above its runs."""
+    def alike(entry: tuple[Group, Run, str, dict]) -> tuple:
+        group, _, kind, record = entry
+        return group.name, kind, *(record.get(name) for name in ('framework', 'backbone', 'job', 'recipe', 'weights'))
     rows = []
-    for group, kind, weights in dict.fromkeys((group.name, kind, record.get('weights')) for group, _, kind, record in entries):
-        same = [entry for entry in entries if (entry[0].name, entry[2], entry[3].get('weights')) == (group, kind, weights)]
+    for key in dict.fromkeys(map(alike, entries)):
+        same = [entry for entry in entries if alike(entry) == key]
+        kind = key[1]
         single = [_named(record, run, kind) for _, run, kind, record in same]
         runs = {run.name for _, run, _, _ in same}
         if len(runs) == len(same) > 1:
@@ -248,15 +253,21 @@ def _mean(records: Sequence[dict], group: Group, kind: str) -> dict:
             'metrics': {name: Spread(mean(values), stdev(values)) for name, values in columns.items()}}
 
 
-def every_record(run: Run) -> Section | None:
-    """All that was measured, a row per record."""
-    names = list(dict.fromkeys(name for record in run.records for name in record['metrics']))
-    rows = [Row([', '.join(str(record[key]) for key in ('task', 'dataset_name', 'job') if record.get(key)),
-                 *(str(record.get(key, DASH)) for key in ('epoch', 'iteration')),
-                 *(number(name, record['metrics'].get(name)) for name in names),
-                 str(record.get('time', DASH))[:16].replace('T', ' '), str(record.get('checkpoint', DASH))]) for record in run.records]
-    columns = ['evaluation', 'epoch', 'iteration', *map(readable, names), 'time', 'weights']
-    return Section(f'Every record of {run.name}', columns, rows) if rows else None
+def every_record(run: Run) -> list[Section]:
+    """All that was measured, a table per task and a row per record."""
+    tasks: dict[str, list[dict]] = {}
+    for record in run.records:
+        tasks.setdefault(record['task'], []).append(record)
+    sections = []
+    for task, records in tasks.items():
+        names = list(dict.fromkeys(name for record in records for name in record['metrics']))
+        rows = [Row([', '.join(str(record[key]) for key in ('task', 'dataset_name', 'job') if record.get(key)),
+                     *(str(record.get(key, DASH)) for key in ('epoch', 'iteration')),
+                     *(number(name, record['metrics'].get(name)) for name in names),
+                     str(record.get('time', DASH))[:16].replace('T', ' '), str(record.get('checkpoint', DASH))]) for record in records]
+        columns = ['evaluation', 'epoch', 'iteration', *map(readable, names), 'time', 'weights']
+        sections.append(Section(f'Every record of {run.name}{f", {task}" if len(tasks) > 1 else ""}', columns, rows))
+    return sections
 
 
 def differences(groups: Sequence[Group]) -> Section | None:
