@@ -23,10 +23,11 @@ class LogProcessor(base.LogProcessor):
     def __init__(self, *args, mean_pattern: str = r'.*(loss|time|grad_norm|entropy|kl).*', **kwargs):
         super().__init__(*args, mean_pattern=mean_pattern, **kwargs)
 
-    def get_log_after_epoch(self, runner: base.Runner, *args, **kwargs) -> tuple[dict, str]:
-        tag, line = super().get_log_after_epoch(runner, *args, **kwargs)
+    def get_log_after_epoch(self, runner: base.Runner, batch: int, mode: str, *args, **kwargs) -> tuple[dict, str]:
+        tag, line = super().get_log_after_epoch(runner, batch, mode, *args, **kwargs)
         accuracies = '  '.join(f'{name}: {value:.1f}' for name, value in tag.items() if 'knn' in name)
-        return tag, f'Epoch(val) [{self._get_epoch(runner, "val")}]  {accuracies}' if accuracies else line
+        title = f'Epoch(val) [{self._get_epoch(runner, "val")}]' if mode == 'val' else 'Test'
+        return tag, f'{title}  {accuracies}' if accuracies else line
 
     def _collect_scalars(self, custom_cfg: list[dict], runner: base.Runner, mode: str,
                          reserve_prefix: bool = False) -> dict:
@@ -35,12 +36,17 @@ class LogProcessor(base.LogProcessor):
         seconds = scalars.get(f'{prefix}time')
         if mode != 'train' or not seconds:
             return scalars
-        speed = runner.train_dataloader.batch_sampler.batch_size * runner.world_size / float(seconds)
-        speed = {'images_per_second': round(speed) if speed > 20 else round(speed, 2),
+        speed = {'images_per_second': images_per_second(runner, float(seconds)),
                  'data_wait': round(100 * float(scalars[f'{prefix}data_time']) / float(seconds))}
         if not torch.cuda.is_available():
             speed['memory'] = peak_memory()
         return OrderedDict({**{f'{prefix}{name}': value for name, value in speed.items()}, **scalars})
+
+
+def images_per_second(runner: base.Runner, seconds: float) -> float:
+    """Those of all processes, where an iteration takes so many seconds."""
+    speed = runner.train_dataloader.batch_sampler.batch_size * runner.world_size / seconds
+    return round(speed) if speed > 20 else round(speed, 2)
 
 
 def peak_memory() -> int:

@@ -6,6 +6,7 @@ from .data_check_hook import DataCheckHook
 from .export_backbone_hook import ExportBackboneHook
 from .progress_hook import ProgressHook
 from .record_hook import RecordHook
+from .report_hook import ReportHook
 from .runtime_info_hook import RuntimeInfoHook
 from .shared_memory_hook import SharedMemoryHook
 from .skipped_images_hook import SkippedImagesHook
@@ -13,5 +14,5 @@ from .stop_hook import StopHook
 from .visualize_hook import VisualizeHook
 
 __all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'ContrastiveCropHook', 'DataCheckHook',
-           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'RuntimeInfoHook', 'SharedMemoryHook', 'SkippedImagesHook',
-           'StopHook', 'VisualizeHook']
+           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'ReportHook', 'RuntimeInfoHook', 'SharedMemoryHook',
+           'SkippedImagesHook', 'StopHook', 'VisualizeHook']
