@@ -111,7 +111,7 @@ def build_scene(args: argparse.Namespace) -> tuple[Scene, str]:
         cfg = read_config(args) if args.config else config_of_run(args, content)
         algorithm = None if cfg is None else build_algorithm(cfg)
     except InputError as error:
-        if args.config:
+        if args.config or args.cfg_options:
             raise
         cfg, refused = None, str(error)
     untrained = '' if algorithm is None else load_all(algorithm, content, args)
