@@ -8,7 +8,8 @@ from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.labelled_folder import LabelledFolder
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 
 __all__ = ['DAVIS', 'CocoImages', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
-           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+           'TransferDataset', 'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']

@@ -5,20 +5,28 @@ Visual Representations", ICML 2020, App. B.8.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.device import get_device
 from mmengine.dist import all_reduce, get_dist_info
+from mmengine.logging import print_log
 from scipy.optimize import minimize
 from torch import Tensor
 
-# What a label of several classes says of each: absent, present, or present but too difficult to count (VOC).
-ABSENT, PRESENT, DIFFICULT = 0, 1, 2
+from mmdssl.arguments import NonEmpty, Positive, PositiveInt, Range
+from mmdssl.datasets.transfer import DIFFICULT, PRESENT, unpack
+from mmdssl.errors import InputError
+from mmdssl.protocols.features import Extractor, Features
+from mmdssl.registry import METRICS
+
+BETWEEN = Range('above 0 and below 1', lambda share: 0 < share < 1)
 PENALTIES = tuple(np.logspace(5, -6, 45).tolist())
-CHUNK = 8192
+CHUNK = 8192  # images at a time
 
 
 class Classifier(NamedTuple):
@@ -254,3 +262,68 @@ def sweep(train: LogisticProblem, features: Tensor, labels: Tensor, measure: Cal
         if best is None or scores[-1] > max(scores[:-1]):
             best = Choice(penalty, classifier, scores)
     return best
+
+
+@METRICS.register_module()
+class LogisticMetric:
+    """Accuracy of logistic regression on frozen features, in percent.
+
+    A classifier is fitted to the training images of the bank for each penalty; the one that is best on its validation images is fitted
+    again, with the same penalty, to the whole bank, and tested once on the queries: ``logistic_top1`` and ``logistic_mean_per_class``,
+    or ``logistic_map11`` where images have several classes; ``logistic_val`` is what the choice was made by, ``logistic_penalty`` what
+    it fell on.
+
+    Args:
+        measure: What the choice is made by: ``'top1'``; ``'mean_per_class'``, see :func:`mean_per_class`; or ``'map11'``, see
+            :func:`map11`, for labels of several classes (:func:`mmdssl.datasets.transfer.unpack`).
+        val: The bank's images for validation: a share that is drawn, see :func:`holdout`, or how their names begin where the data set
+            has such a part.
+        penalties: See :class:`LogisticProblem`.
+        max_iterations: Of L-BFGS, for each penalty.
+        seed: Of the draw.
+        extractor: What is read of the backbone, the arguments of :class:`mmdssl.protocols.features.Extractor`; vectors.
+
+    Raises:
+        InputError: When called: the bank has no image to train on or none to validate on.
+    """
+
+    def __init__(self, measure: Literal[tuple(MEASURES)] = 'top1', val: Annotated[float, BETWEEN] | str = 0.2,
+                 penalties: Annotated[Sequence[Positive], NonEmpty] = PENALTIES, max_iterations: PositiveInt = 2000, seed: int = 0,
+                 extractor: Mapping | Extractor | None = None):
+        self.measure = measure
+        self.val = val
+        self.penalties = penalties
+        self.max_iterations = max_iterations
+        self.seed = seed
+        self.extractor = Extractor.of(extractor)
+
+    def __call__(self, bank: Features, queries: Features) -> dict[str, float]:
+        """All processes are given the same features; each computes the losses of a share of the bank."""
+        device, num_classes = get_device(), len(bank.classes)
+        labels, truth = bank.labels, queries.labels.to(device)
+        if self.measure == 'map11':
+            labels, truth = unpack(labels, num_classes), unpack(truth, num_classes)
+        train, val = self._parts(bank, labels)
+        problem = LogisticProblem(bank.values[train], labels[train], num_classes, device)
+        found = sweep(problem, bank.values[val], labels[val], MEASURES[self.measure], self.penalties, self.max_iterations)
+        whole = LogisticProblem(bank.values, labels, num_classes, device)
+        final = whole.fit(found.penalty, found.classifier, self.max_iterations)
+        if not final.converged:
+            print_log(f'logistic regression has not converged in {self.max_iterations} iterations: raise max_iterations of LogisticMetric',
+                      'current', logging.WARNING)
+        scores = final.scores(queries.values)
+        measures = ['map11'] if self.measure == 'map11' else ['top1', 'mean_per_class']
+        return {**{f'logistic_{name}': MEASURES[name](scores, truth) for name in measures},
+                'logistic_val': max(found.scores), 'logistic_penalty': found.penalty}
+
+    def _parts(self, bank: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices to train on and to validate on."""
+        if isinstance(self.val, str):
+            chosen = torch.tensor([name.startswith(self.val) for name in bank.names], dtype=torch.bool)
+            parts = (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+        else:
+            parts = holdout(labels, self.val, self.seed)
+        if not all(map(len, parts)):
+            raise InputError(f'of the {len(bank)} images of the bank {len(parts[0])} are to train on and {len(parts[1])} to validate on '
+                             f'with val={self.val!r} of LogisticMetric: take more images, or name the part that is for validation')
+        return parts[0].to(labels.device), parts[1].to(labels.device)

@@ -10,18 +10,10 @@ import torch.nn.functional as F
 from mmengine.dist import get_rank
 from processes import run_ranks
 
-from mmdssl.protocols.logistic import (
-    ABSENT,
-    DIFFICULT,
-    PENALTIES,
-    PRESENT,
-    LogisticProblem,
-    holdout,
-    map11,
-    mean_per_class,
-    sweep,
-    top1,
-)
+from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT, pack
+from mmdssl.errors import InputError
+from mmdssl.protocols.features import Features
+from mmdssl.protocols.logistic import PENALTIES, LogisticMetric, LogisticProblem, holdout, map11, mean_per_class, sweep, top1
 
 
 def blobs(num_images=300, num_classes=4, dim=12):
@@ -142,13 +134,55 @@ def test_eleven_point_precision_equals_a_loop():
     assert map11(torch.tensor([[3.], [2.], [1.]]), torch.tensor([[ABSENT], [DIFFICULT], [PRESENT]])) == pytest.approx(50)
 
 
+def bank_and_queries(labels_of=lambda labels: labels):
+    values, labels = blobs(600)
+    names = [f'{"val" if i % 5 == 0 else "train"}/{i}' for i in range(600)]
+    parts = slice(0, 400), slice(400, 600)
+    return [Features(values[part], labels_of(labels[part]), list('abcd'), names[part]) for part in parts]
+
+
+GRID = (10., 1e-1, 1e-3)
+
+
+def test_the_metric_chooses_fits_to_the_whole_bank_and_tests_once():
+    bank, queries = bank_and_queries()
+    found = LogisticMetric(penalties=GRID, seed=3)(bank, queries)
+    train, val = holdout(bank.labels, seed=3)
+    choice = sweep(LogisticProblem(bank.values[train], bank.labels[train], 4), bank.values[val], bank.labels[val], top1, GRID)
+    scores = LogisticProblem(bank.values, bank.labels, 4).fit(choice.penalty).scores(queries.values)
+    assert found == pytest.approx(dict(
+        logistic_top1=top1(scores, queries.labels), logistic_mean_per_class=mean_per_class(scores, queries.labels),
+        logistic_val=max(choice.scores), logistic_penalty=choice.penalty))
+    assert 50 < found['logistic_top1'] < 100
+
+
+def test_an_official_part_for_validation_is_told_by_its_names():
+    bank, queries = bank_and_queries()
+    train, val = LogisticMetric(val='val/')._parts(bank, bank.labels)
+    assert val.tolist() == list(range(0, 400, 5)) and len(train) == 320
+    assert set(LogisticMetric(val='val/', penalties=GRID)(bank, queries)) == {
+        'logistic_top1', 'logistic_mean_per_class', 'logistic_val', 'logistic_penalty'}
+    with pytest.raises(InputError, match="of the 400 images of the bank 400 are to train on and 0 to validate on with val='test/'"):
+        LogisticMetric(val='test/')(bank, queries)
+    with pytest.raises(InputError, match='val=1.5'):
+        LogisticMetric(val=1.5)
+
+
+def test_several_classes_of_an_image():
+    def several(labels):
+        return pack(torch.stack([torch.where(labels == 0, PRESENT, ABSENT), torch.where(labels >= 2, labels - 1, ABSENT)], dim=1))
+    bank, queries = (Features(part.values, part.labels, ['a', 'b'], part.names) for part in bank_and_queries(several))
+    found = LogisticMetric('map11', penalties=GRID)(bank, queries)
+    assert set(found) == {'logistic_map11', 'logistic_val', 'logistic_penalty'} and 60 < found['logistic_map11'] <= 100
+
+
 def fit_and_save(path):
     if 'RANK' in os.environ:
         torch.distributed.init_process_group('gloo')
     torch.manual_seed(0)
-    features, labels = blobs()
-    classifier = LogisticProblem(features, labels, 4).fit(1e-2)
-    torch.save(classifier.scores(features), f'{path}/{get_rank()}')
+    bank, queries = bank_and_queries()
+    scores = LogisticProblem(bank.values, bank.labels, 4).fit(1e-2).scores(queries.values)
+    torch.save((scores, LogisticMetric(penalties=GRID)(bank, queries)), f'{path}/{get_rank()}')
 
 
 def test_two_processes_reach_the_optimum_of_one(tmp_path):
@@ -156,5 +190,5 @@ def test_two_processes_reach_the_optimum_of_one(tmp_path):
     one = torch.load(tmp_path / '0')
     run_ranks(fit_and_save, 2, tmp_path)
     first, second = (torch.load(tmp_path / name) for name in '01')
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first, one, rtol=0, atol=1e-4)
+    assert torch.equal(first[0], second[0]) and first[1] == second[1] == pytest.approx(one[1])
+    torch.testing.assert_close(first[0], one[0], rtol=0, atol=1e-4)
