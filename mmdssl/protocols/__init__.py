@@ -6,10 +6,12 @@ from .cost import CostMetric
 from .davis import DAVISMetric
 from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
+from .frozen_backbone import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .logistic import LogisticMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 
 __all__ = ['AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric', 'DAVISMetric', 'Extractor',
-           'Features', 'ImageDescriptor', 'KNNMetric', 'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']
+           'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract',
+           'knn_classify']
