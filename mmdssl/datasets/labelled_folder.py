@@ -7,6 +7,8 @@ from typing import Annotated
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from PIL import Image
+from torch import Tensor
 from torchvision.transforms import functional as F
 
 from mmdssl.arguments import PositiveInt, Range
@@ -16,6 +18,14 @@ from mmdssl.registry import DATASETS
 
 UNREADABLE = -1
 LONGEST = 20  # times the short side; the rest of a longer image, which is not in the crop, would take gigabytes when it is resized
+
+
+def centre_crop(image: Image.Image, resize: int, size: int) -> Tensor:
+    """``(3, size, size)`` uint8 of an RGB image whose short side is resized to a length (bicubic, antialiased)."""
+    longest = LONGEST * min(image.size)
+    if max(image.size) > longest:
+        image = F.center_crop(image, [min(image.height, longest), min(image.width, longest)])
+    return F.pil_to_tensor(F.center_crop(F.resize(image, resize, F.InterpolationMode.BICUBIC), size))
 
 
 @DATASETS.register_module()
@@ -71,8 +81,4 @@ class LabelledFolder(BaseDataset):
         image = read_rgb(info['img_path'])
         if image is None:
             return dict(image=torch.zeros(3, self.size, self.size, dtype=torch.uint8), label=UNREADABLE, index=index)
-        longest = LONGEST * min(image.size)
-        if max(image.size) > longest:
-            image = F.center_crop(image, [min(image.height, longest), min(image.width, longest)])
-        image = F.resize(image, self.resize, F.InterpolationMode.BICUBIC)
-        return dict(image=F.pil_to_tensor(F.center_crop(image, self.size)), label=info['label'], index=index)
+        return dict(image=centre_crop(image, self.resize, self.size), label=info['label'], index=index)

@@ -1,8 +1,17 @@
 """What is measured of a frozen backbone, and how."""
+from .attention_jaccard import AttentionJaccardMetric, AttentionMasks
+from .clustering import ClusteringMetric
+from .copy_detection import CopyDetectionMetric
+from .cost import CostMetric
 from .davis import DAVISMetric
+from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
 from .frozen_backbone import FrozenBackbone
 from .knn import KNNMetric, knn_classify
+from .logistic import LogisticMetric
 from .propagation import MaskPropagation
+from .retrieval import RetrievalMetric
 
-__all__ = ['DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'KNNMetric', 'MaskPropagation', 'extract', 'knn_classify']
+__all__ = ['AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric', 'DAVISMetric', 'Extractor',
+           'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract',
+           'knn_classify']
