@@ -6,9 +6,10 @@ from mmdssl.datasets.davis import DAVIS
 from mmdssl.datasets.image_folder import ImageFolder
 from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.labelled_folder import LabelledFolder
+from mmdssl.datasets.labelled_views import LabelledViews
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.datasets.views import ViewGroup, Views
 
 __all__ = ['DAVIS', 'CocoImages', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
-           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+           'LabelledViews', 'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
