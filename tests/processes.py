@@ -18,11 +18,11 @@ LIMIT = 300.
 
 
 def load_tool(name: str) -> ModuleType:
-    """A command of ``tools/``, imported afresh."""
+    """The module with the code of a command of ``tools/``: the script itself, or the one of ``mmdssl.cli`` that it calls."""
     spec = importlib.util.spec_from_file_location(f'mmdssl_tools_{name}', ROOT / f'tools/{name}.py')
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+    script = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
+    spec.loader.exec_module(script)
+    return sys.modules[script.main.__module__]
 
 
 def run_tool(name: str, *args, processes: int = 1, cwd: str | Path = ROOT) -> str:

@@ -1,13 +1,11 @@
 """Every command of README.md, as it is written there, on small data."""
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from itertools import count
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from PIL import Image
+from processes import load_tool
 from torch import nn
 
 from mmdssl.checkpoint import save_backbone
@@ -130,14 +129,8 @@ experiment_name = 'readme{next(RUNS)}'
 
 @pytest.fixture
 def tool():
-    """Function that imports a command of ``tools/``."""
-
-    def load(path: str):
-        spec = importlib.util.spec_from_file_location(f'readme_{Path(path).stem}', ROOT / path)
-        module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    return load
+    """Function that returns the module with the code of a command, by its path in ``tools/``."""
+    return lambda path: load_tool(Path(path).stem)
 
 
 @pytest.fixture

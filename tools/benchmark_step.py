@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from PIL import Image
 
 import mmdssl  # noqa: F401  registers everything
-from mmdssl.cli import add_options
+from mmdssl.cli.arguments import add_options
 from mmdssl.datasets import Views
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.registry import MODELS, TRANSFORMS

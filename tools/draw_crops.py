@@ -11,7 +11,8 @@ from PIL import Image
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import load_backbone
-from mmdssl.cli import add_options, guarded, read_config
+from mmdssl.cli.arguments import add_options, read_config
+from mmdssl.cli.guard import guarded
 from mmdssl.datasets import ImageFolder, ViewsPreprocessor
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.engine.hooks import ContrastiveCropHook

@@ -11,7 +11,8 @@ from mmengine.config import DictAction
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import load_backbone
-from mmdssl.cli import guarded, read_config
+from mmdssl.cli.arguments import read_config
+from mmdssl.cli.guard import guarded
 from mmdssl.datasets import ImageFolder, ViewsPreprocessor
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.densecl import most_alike

@@ -9,7 +9,8 @@ from mmengine.config import Config, DictAction
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint.files import read_checkpoint
-from mmdssl.cli import guarded, read_config
+from mmdssl.cli.arguments import read_config
+from mmdssl.cli.guard import guarded
 from mmdssl.datasets import ImageFolder, Views
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms import Algorithm

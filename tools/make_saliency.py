@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 
 import mmdssl  # noqa: F401  registers everything
 from mmdssl.checkpoint import load_backbone
-from mmdssl.cli import guarded
+from mmdssl.cli.guard import guarded
 from mmdssl.datasets import ImageFolder, ViewsPreprocessor
 from mmdssl.datasets.crop_boxes import WholeImages
 from mmdssl.datasets.images import find_images, read_rgb

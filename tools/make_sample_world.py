@@ -4,12 +4,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmdssl.cli import guarded
+from mmdssl.cli.guard import guarded
 from mmdssl.datasets.sample_world import make_sample_world
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: see :func:`mmdssl.cli.guarded`."""
+    """Returns the exit code: see :func:`mmdssl.cli.guard.guarded`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('root', metavar='OUT', help='folder to make')
     parser.add_argument('--seed', type=int, default=0, help='what all randomness comes from')

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmdssl.checkpoint import load_backbone
-from mmdssl.cli import guarded
+from mmdssl.cli.guard import guarded
 from mmdssl.datasets import LabelledFolder, ViewsPreprocessor
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.engine.run_lock import hold
@@ -26,7 +26,7 @@ PICTURES = 6
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: that of the training, where it fails; else see :func:`mmdssl.cli.guarded`."""
+    """Returns the exit code: that of the training, where it fails; else see :func:`mmdssl.cli.guard.guarded`."""
     parser = argparse.ArgumentParser(description=__doc__, epilog='Other arguments go to tools/train.py.')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'), help='folder for everything')
     parser.add_argument('--train', type=int, default=2000, help='training images to render')

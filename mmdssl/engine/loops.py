@@ -14,7 +14,7 @@ from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.replay import save_replay
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
-from mmdssl.protocols.features import extract_features
+from mmdssl.protocols.features import extract
 from mmdssl.registry import LOOPS, METRICS
 
 
@@ -145,8 +145,10 @@ class KNNLoop(BaseLoop):
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
-        bank, queries = (extract_features(unwrap(self.runner.model), loader) for loader in (self.bank, self.dataloader))
-        metrics = self.evaluator(*bank, *queries, num_classes=len(self.bank.dataset.classes))
+        model = unwrap(self.runner.model)
+        bank, queries = (extract(model.backbone, loader, self.evaluator.extractor, model.data_preprocessor.normalise)
+                         for loader in (self.bank, self.dataloader))
+        metrics = self.evaluator(bank, queries)
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')
         return metrics

@@ -1,8 +1,10 @@
-"""Features of a labelled dataset."""
+"""Features of a labelled dataset: what is read of a backbone, and reading it."""
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -11,47 +13,156 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmdssl.arguments import NonEmpty, PositiveInt, checked
+from mmdssl.datasets.images import image_names
 from mmdssl.errors import InputError
 
 
+@checked
+@dataclass(frozen=True)
+class Extractor:
+    """What is read of a backbone. Nothing is L2-normalised.
+
+    Args:
+        blocks: The last so many blocks, or their numbers, which count from 0, negative ones from the end; of timm's networks the
+            feature maps.
+        facet: ``'token'``, what blocks return; or the ``'query'``, ``'key'`` or ``'value'`` that their attention makes of each token,
+            heads side by side.
+        read: ``'pooled'``, what the backbone takes for a vector of the image (with the defaults of all else ``backbone.features``);
+            ``'class'``, the class token; ``'mean'``, the mean of the patches; ``'class+mean'``, the class tokens of all blocks and then
+            the mean of the last one's patches; ``'patches'``, all patches. Several blocks stand side by side.
+        norm: Apply the backbone's final norm to every block's tokens, as DINO does.
+    """
+    blocks: PositiveInt | Annotated[Sequence[int], NonEmpty] = 1
+    facet: Literal['token', 'query', 'key', 'value'] = 'token'
+    read: Literal['class', 'mean', 'class+mean', 'patches', 'pooled'] = 'pooled'
+    norm: bool = True
+
+    @classmethod
+    def of(cls, given: Extractor | Mapping | None) -> Extractor:
+        """The extractor that a config describes by a dict; the default one for None."""
+        return given if isinstance(given, Extractor) else cls(**(given or {}))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.blocks, int):
+            object.__setattr__(self, 'blocks', tuple(self.blocks))
+
+    def __call__(self, backbone: nn.Module, images: Tensor) -> Tensor:
+        """Features ``(B, D)``, or of patches ``(B, N, D)``, of normalised images ``(B, 3, H, W)``.
+
+        Raises:
+            InputError: The backbone has no such thing.
+        """
+        if self == Extractor():
+            _need(backbone, 'features', 'features(images), which gives a vector per image')
+            return backbone.features(images)
+        _need(backbone, 'intermediates', 'intermediates(images, blocks, facet, norm), by which its blocks are read')
+        classes, patches = zip(*backbone.intermediates(images, self.numbers(backbone.num_blocks), self.facet, self.norm))
+        read = self.read
+        if read == 'pooled':
+            read = 'mean' if classes[0] is None or backbone.pool == 'mean' else 'class'
+        if 'class' in read and classes[0] is None:
+            raise InputError(f"{type(backbone).__name__} has no class token, which the extractor's read='{read}' asks for: set it to "
+                             "'mean' or 'pooled'")
+        if read == 'patches':
+            if len({each.shape[1] for each in patches}) > 1:
+                raise InputError(f'the maps of {type(backbone).__name__} are of several sizes, so that their patches cannot stand side by '
+                                 'side: set blocks of the extractor to a single one')
+            return torch.cat(patches, dim=-1)
+        means = [each.mean(1) for each in (patches if read == 'mean' else patches[-1:] if read == 'class+mean' else ())]
+        return torch.cat([*(classes if 'class' in read else ()), *means], dim=-1)
+
+    def numbers(self, num_blocks: int) -> list[int]:
+        """The blocks of a backbone of so many that are read, from the first to the last."""
+        wanted = range(num_blocks - self.blocks, num_blocks) if isinstance(self.blocks, int) else self.blocks
+        if not all(-num_blocks <= i < num_blocks for i in wanted) or min(wanted) < 0 and isinstance(self.blocks, int):
+            raise InputError(f'the extractor reads blocks={self.blocks}, and the backbone has {num_blocks}: give the last so many, or '
+                             f'numbers from 0 to {num_blocks - 1}')
+        return sorted({i % num_blocks for i in wanted})
+
+
+def _need(backbone: nn.Module, method: str, what: str) -> None:
+    if not hasattr(backbone, method):
+        raise InputError(f'features need a backbone with {what}, and {type(backbone).__name__} has none: add it, or set val_cfg, '
+                         'val_dataloader and val_evaluator to None')
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a labelled dataset, in its order and the same on every process, without images that cannot be decoded.
+
+    Attributes:
+        values: ``(n, D)``, or of patches ``(n, N, D)``, fp32; a file that is mapped into memory where they come from a cache.
+        labels: ``(n,)``, on the device of ``values``.
+        classes: Names of the classes.
+        names: Paths of the images below the folder of the dataset.
+    """
+    values: Tensor
+    labels: Tensor
+    classes: list[str]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
 @torch.no_grad()
-def extract_features(algorithm: nn.Module, dataloader: DataLoader) -> tuple[Tensor, Tensor]:
-    """Features of a labelled dataset, in its order and on every process.
+def read_batches(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor,
+                 normalise: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """This process's share of a dataset: indices ``(B,)``, labels and fp32 features of its batches, on the backbone's device.
+
+    What cannot be decoded has a negative label.
+    """
+    device = next(backbone.parameters()).device
+    for batch in dataloader:
+        yield batch['index'].to(device), batch['label'].to(device), extractor(backbone, normalise(batch['image'])).float()
+
+
+@torch.no_grad()
+def extract(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor]) -> Features:
+    """Features of a labelled dataset, in memory.
 
     Files that cannot be decoded are left out, with a warning.
 
-    Returns:
-        L2-normalised features ``(n, D)`` and labels ``(n,)``.
+    Args:
+        backbone: The network, in eval mode.
+        dataloader: Of a dataset as :class:`mmdssl.datasets.LabelledFolder`; each process has a share of it.
+        extractor: What to read.
+        normalise: Makes of images ``(B, 3, H, W)`` uint8 what the backbone takes.
 
     Raises:
         InputError: No file can be decoded.
     """
-    total, device = len(dataloader.dataset), next(algorithm.parameters()).device
-    features = None
-    labels, times = (torch.zeros(total, dtype=torch.long, device=device) for _ in range(2))
-    for batch in dataloader:
-        images = algorithm.data_preprocessor.normalise(batch['image'])
-        found = nn.functional.normalize(algorithm.backbone.features(images).float(), dim=-1)
-        if features is None:
-            features = found.new_zeros(total, found.shape[1])
-        index = batch['index'].to(device)
-        features[index], labels[index], times[index] = found, batch['label'].to(device), 1
-    for share in (features, labels, times):
+    dataset, device = dataloader.dataset, next(backbone.parameters()).device
+    values = None
+    labels, times = (torch.zeros(len(dataset), dtype=torch.long, device=device) for _ in range(2))
+    for index, label, found in read_batches(backbone, dataloader, extractor, normalise):
+        if values is None:
+            values = found.new_zeros(len(dataset), *found.shape[1:])
+        values[index], labels[index], times[index] = found, label, 1
+    for share in (values, labels, times):
         all_reduce(share)
     # a sampler that makes the shares equally large gives some images to two processes
-    features, labels = features / times[:, None], labels // times
-    readable = labels >= 0
-    if not readable.all():
-        _report_unreadable(dataloader.dataset, (~readable).nonzero().flatten().tolist())
-    return features[readable], labels[readable]
+    values, labels = values / times.view(-1, *[1] * (values.ndim - 1)), labels // times
+    kept = (labels >= 0).nonzero().flatten()
+    names = readable_names(dataset, kept.tolist())
+    return Features(values[kept], labels[kept], dataset.classes, names)
 
 
-def _report_unreadable(dataset: BaseDataset, indices: list[int]) -> None:
-    """The logger drops what it has said before, so each folder is reported once in a run."""
-    folder = dataset.data_root
-    names = [os.path.relpath(dataset.get_data_info(index)['img_path'], folder) for index in indices[:5]]
-    some = ', '.join(names) + (' ...' if len(indices) > 5 else '')
-    if len(indices) == len(dataset):
-        raise InputError(f"none of the {len(dataset)} images of '{folder}' can be decoded ({some}): k-NN needs images")
-    print_log(f"k-NN leaves out {len(indices)} of the {len(dataset)} images of '{folder}', which cannot be decoded: "
-              + some, 'current', logging.WARNING)
+def readable_names(dataset: BaseDataset, kept: Sequence[int]) -> list[str]:
+    """Names of the images at some indices; a warning names the others.
+
+    The logger drops what it has said before, so each folder is reported once in a run.
+
+    Raises:
+        InputError: There is none.
+    """
+    folder, names = dataset.data_root, [name.lstrip('/') for name in image_names(dataset)]
+    lost = sorted(set(range(len(names))).difference(kept))
+    some = ', '.join(names[index] for index in lost[:5]) + (' ...' if len(lost) > 5 else '')
+    if not kept:
+        raise InputError(f"none of the {len(names)} images of '{folder}' can be decoded ({some}): features need images")
+    if lost:
+        print_log(f"{len(lost)} of the {len(names)} images of '{folder}' are left out, they cannot be decoded: {some}", 'current',
+                  logging.WARNING)
+    return [names[index] for index in kept]

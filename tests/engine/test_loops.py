@@ -10,7 +10,7 @@ from mmdssl.datasets import LabelledFolder
 from mmdssl.engine.loops import step_seed
 from mmdssl.engine.replay import replay
 from mmdssl.errors import InputError
-from mmdssl.protocols.features import extract_features
+from mmdssl.protocols.features import Extractor, Features, extract
 
 EVERY_4_ITERATIONS = {
     'default_hooks.checkpoint': dict(type='CheckpointHook', by_epoch=False, interval=4, max_keep_ckpts=1)}
@@ -115,20 +115,26 @@ def test_knn_while_training_is_logged_and_the_best_is_kept(train, tmp_path):
     assert history(runner) == history(train(name='without'))  # looking does not change what is seen
 
 
+def features_of(runner) -> Features:
+    model = runner.model.eval()
+    return extract(model.backbone, runner.val_dataloader, Extractor(), model.data_preprocessor.normalise)
+
+
 def test_features_come_in_the_order_of_the_dataset_without_damaged_files(train, tmp_path):
     runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{'train_cfg.val_interval': 9})
-    features, labels = extract_features(runner.model.eval(), runner.val_dataloader)
+    features = features_of(runner)
     dataset = LabelledFolder(str(tmp_path / 'data/val'), resize=4, size=4)
     items = [item for item in map(dataset.__getitem__, range(len(dataset))) if item['label'] >= 0]
-    assert labels.tolist() == [item['label'] for item in items] == [0] * 4 + [1] * 4 + [2] * 4
-    alone = torch.cat([runner.model.teacher.features(item['image'][None] / 255) for item in items])
-    torch.testing.assert_close(features, alone / alone.norm(dim=1, keepdim=True))
+    assert features.labels.tolist() == [item['label'] for item in items] == [0] * 4 + [1] * 4 + [2] * 4
+    assert features.classes == ['blue', 'green', 'red']
+    assert features.names == [f'{name}/{i}.png' for name in features.classes for i in range(4)]
+    torch.testing.assert_close(features.values, torch.cat([runner.model.teacher.features(item['image'][None] / 255) for item in items]))
 
 
 def test_damaged_files_are_reported_once(train, tmp_path):
     runner = train(**knn_config(colour_folders(tmp_path / 'data')))
     with open(f'{runner.log_dir}/{runner.timestamp}.log') as file:
-        bank, queries = [line for line in file if 'k-NN leaves out' in line]  # of three evaluations
+        bank, queries = [line for line in file if 'are left out, they cannot be decoded' in line]  # of three evaluations
     assert '1 of the 13 images of' in bank and 'data/train' in bank and 'blue/damaged.png' in bank
     assert 'data/val' in queries
 
@@ -142,10 +148,10 @@ def test_only_damaged_files_are_an_input_error(train, tmp_path):
 
 def test_images_that_two_processes_share_count_once(train, tmp_path, monkeypatch):
     runner = train(**knn_config(colour_folders(tmp_path / 'data')), **{'train_cfg.val_interval': 9})
-    alone = extract_features(runner.model.eval(), runner.val_dataloader)
+    alone = features_of(runner)
     monkeypatch.setattr('mmdssl.protocols.features.all_reduce', lambda share: share.mul_(2))  # both have seen everything
-    for together, wanted in zip(extract_features(runner.model, runner.val_dataloader), alone):
-        assert torch.equal(together, wanted)
+    together = features_of(runner)
+    assert torch.equal(together.values, alone.values) and torch.equal(together.labels, alone.labels)
 
 
 def test_knn_on_different_classes_is_an_input_error(train, tmp_path):

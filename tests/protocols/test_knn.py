@@ -5,9 +5,11 @@ from collections import defaultdict
 
 import pytest
 import torch
+from golden_files import Golden
 from torch.nn.functional import normalize
 
-from mmdssl.protocols.knn import NO_CLASS, KNNMetric, knn_classify
+from mmdssl.protocols.features import Features
+from mmdssl.protocols.knn import NO_CLASS, KNNMetric, knn_classify, nearest
 
 
 def slow(bank, labels, query, k, temperature):
@@ -27,10 +29,11 @@ def data():
 
 
 @pytest.mark.parametrize('temperature', [0.07, 1.])
-@pytest.mark.parametrize('chunk', [2, 256])
-def test_equals_a_slow_loop(data, temperature, chunk):
+@pytest.mark.parametrize('chunk, bank_chunk', [(2, 1000), (256, 7), (4, 1), (256, 39)])
+def test_equals_a_slow_loop(data, temperature, chunk, bank_chunk):
     bank, labels, queries, _ = data
-    ranking = knn_classify(bank, labels, queries, 7, (1, 5, 20, 1000), temperature, chunk=chunk)
+    lengths = torch.rand(40, 1) + 0.5  # which the cosine does not see
+    ranking = knn_classify(lengths * bank, labels, queries, 7, (1, 5, 20, 1000), temperature, chunk=chunk, bank_chunk=bank_chunk)
     for k, found in ranking.items():
         for row, query in zip(found.tolist(), queries.double()):
             expected = slow(bank, labels, query, k, temperature)[:5]
@@ -45,8 +48,30 @@ def test_closer_neighbours_outvote_more_neighbours():
 
 def test_metric_counts_hits_in_percent(data):
     bank, labels, queries, truth = data
-    metrics = KNNMetric(k=(3, 10), temperature=0.07)(*data, num_classes=7)
+    classes = list('abcdefg')
+    metrics = KNNMetric(k=(3, 10), temperature=0.07)(Features(bank, labels, classes, []), Features(queries, truth, classes, []))
     assert set(metrics) == {'knn3_top1', 'knn10_top1', 'knn10_top5'}  # three neighbours have no five best classes
     for k, top in ((3, 1), (10, 1), (10, 5)):
         hits = sum(t in slow(bank, labels, q, k, 0.07)[:top] for q, t in zip(queries.double(), truth.tolist()))
         assert metrics[f'knn{k}_top{top}'] == pytest.approx(100 * hits / 9)
+
+
+def test_a_bank_in_a_file_that_is_mapped_into_memory(data, tmp_path):
+    bank, _, queries, _ = data
+    bank.numpy().tofile(tmp_path / 'bank')
+    mapped = torch.from_file(str(tmp_path / 'bank'), size=bank.numel()).view(bank.shape)
+    for found, wanted in zip(nearest(mapped, queries, 5, bank_chunk=9), (bank @ queries.T).T.topk(5)):
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize('bank_chunk', [64, 1000])
+def test_accuracies_are_those_of_the_public_code(bank_chunk):
+    golden = Golden('knn')
+    config = golden.config
+    found = knn_classify(golden['bank'], golden['bank_labels'], golden['queries'], config['num_classes'],
+                         [int(k) for k in config['accuracy']], config['temperature'], bank_chunk=bank_chunk)
+    for k, wanted in config['accuracy'].items():
+        hits = found[int(k)] == golden['query_labels'][:, None]
+        assert 100 * hits[:, 0].double().mean() == pytest.approx(wanted['top1'])
+        if not wanted['queries_with_fewer_than_5_classes']:
+            assert 100 * hits.any(1).double().mean() == pytest.approx(wanted['top5'])

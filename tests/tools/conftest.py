@@ -6,5 +6,5 @@ import pytest
 
 @pytest.fixture(scope='session')
 def load_tool():
-    """Function that imports a command of ``tools/`` afresh and returns its module."""
+    """Function that imports a command of ``tools/`` and returns the module with its code."""
     return processes.load_tool

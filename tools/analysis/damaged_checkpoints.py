@@ -41,7 +41,7 @@ from torch import Tensor
 
 from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained, save_backbone
 from mmdssl.checkpoint.fingerprint import STATED, stated
-from mmdssl.cli import guarded
+from mmdssl.cli.guard import guarded
 from mmdssl.engine.own_weights import use_weights
 from mmdssl.engine.replay import replay, save_replay
 from mmdssl.registry import MODELS, RUNNERS

@@ -149,7 +149,7 @@ PLACES: dict[str, tuple[Callable[[int], None], tuple[int, ...]]] = {
     'after_rename': (after(files.os, 'replace'), (2, 3, 4, 5, 6)),
     'before_deletion': (before(CheckpointHook, '_remove_outdated'), (3, 4, 5)),
     'before_validation': (before(loops.KNNLoop, 'run'), (1, 2, 5)),
-    'in_validation': (after(loops, 'extract_features'), (1, 2, 3, 9)),
+    'in_validation': (after(loops, 'extract'), (1, 2, 3, 9)),
     'after_metrics': (after(KNNMetric, '__call__'), (2, 5)),
     'half_record': (half_record, (1, 3, 5)),
     'after_record': (after(RecordHook, '_record'), (1, 2, 5)),

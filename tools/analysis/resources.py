@@ -110,8 +110,8 @@ MOMENTS: dict[str, Callable[[Moments], None]] = {
     'a-save': lambda at: at.before(torch, 'save', 3),
     'a-save-of-the-backbone': lambda at: at.before(files, '_to_disk', 7),
     'the-end-of-a-save': lambda at: at.before(os, 'replace', 6),
-    'validation': lambda at: at.before(loops, 'extract_features', 4),
-    'the-last-validation': lambda at: at.before(loops, 'extract_features', 6),
+    'validation': lambda at: at.before(loops, 'extract', 4),
+    'the-last-validation': lambda at: at.before(loops, 'extract', 6),
 }
 
 
@@ -314,7 +314,7 @@ class Campaign:
                 'disk-full-in-a-save': lambda at, fill: at.before(torch, 'save', 3, fill),
                 'disk-full-in-a-save-of-the-backbone': lambda at, fill: at.before(files, '_to_disk', 6, fill),
                 'disk-full-in-a-step': lambda at, fill: at.before(DINO, 'loss', 9, fill),
-                'disk-full-in-validation': lambda at, fill: at.before(loops, 'extract_features', 4, fill),
+                'disk-full-in-validation': lambda at, fill: at.before(loops, 'extract', 4, fill),
                 'disk-full-from-the-start': lambda at, fill: fill()}.items():
             disk = self.mount(name, '8m')
             yield self.case(name, REFUSED, lambda at, moment=moment, disk=disk: moment(at, partial(fill_disk, disk)),

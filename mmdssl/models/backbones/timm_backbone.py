@@ -139,6 +139,37 @@ class TimmBackbone(BaseModule):
             return self.network.forward_head(last), maps[-1]
 
     @property
+    def num_blocks(self) -> int:
+        """Feature maps."""
+        self._need_maps()
+        return self.num_maps
+
+    @property
+    def pool(self) -> str:
+        """What :meth:`features` are made of, ``'cls'`` or ``'mean'``."""
+        return 'cls' if getattr(self.network, 'global_pool', None) == 'token' else 'mean'
+
+    def intermediates(self, images: Tensor, blocks: Sequence[int], facet: str = 'token',
+                      norm: bool = True) -> list[tuple[Tensor | None, Tensor]]:
+        """Class token ``(B, D)``, None where there is none, and positions ``(B, h w, D)`` of some feature maps.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+            blocks: Numbers of the maps, from 0, in their order.
+            facet: ``'token'``: the queries, keys and values of timm's networks cannot be read.
+            norm: Apply the final norm, where timm's network can apply it to all of its maps.
+        """
+        if facet != 'token':
+            raise InputError(f"the {facet} of attention cannot be read from timm's {self.name}: set facet='token', or use a "
+                             'VisionTransformer')
+        self._need_maps()
+        prefix = dict(return_prefix_tokens=True) if getattr(self.network, 'has_class_token', False) else {}
+        with self._explained(images):
+            found = self.network.forward_intermediates(images, list(blocks), norm=norm, stop_early=True, intermediates_only=True, **prefix)
+        maps, classes = zip(*((each[0], each[1][:, 0]) if prefix else (each, None) for each in found))
+        return [(token, grid.flatten(2).transpose(1, 2)) for token, grid in zip(classes, maps)]
+
+    @property
     def map_dim(self) -> int:
         """Channels of the last feature map."""
         self._need_maps()

@@ -25,6 +25,7 @@ ARCHITECTURES = {
     'base': dict(embed_dim=768, depth=12, num_heads=12),
     'large': dict(embed_dim=1024, depth=24, num_heads=16),
 }
+FACETS = ('query', 'key', 'value')
 
 
 class Tokens(NamedTuple):
@@ -304,6 +305,30 @@ class VisionTransformer(BaseModule):
                 patches = (self.norm(x) if self.out_norm else x)[:, self.num_prefix:]
                 maps.append(patches.transpose(1, 2).unflatten(2, grid))
         return tuple(maps) if self.pyramid is None else self.pyramid(maps)
+
+    @property
+    def num_blocks(self) -> int:
+        return len(self.blocks)
+
+    def intermediates(self, images: Tensor, blocks: Sequence[int], facet: str = 'token',
+                      norm: bool = True) -> list[tuple[Tensor | None, Tensor]]:
+        """Class token ``(B, D)``, None where there is none, and patches ``(B, N, D)`` of some blocks, with global attention.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+            blocks: Their numbers, from 0.
+            facet: ``'token'``, the tokens that a block returns; or the ``'query'``, ``'key'`` or ``'value'`` that its attention makes of
+                each token, heads side by side.
+            norm: Apply the final norm to tokens.
+        """
+        x, found = self.embed(images), {}
+        for i, (block, bias) in enumerate(zip(self.blocks[:max(blocks) + 1], self._biases(self.grid_of(images)))):
+            if facet != 'token' and i in blocks:
+                found[i] = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)[FACETS.index(facet)]
+            x = block(x, bias=bias)
+            if facet == 'token' and i in blocks:
+                found[i] = self.norm(x) if norm else x
+        return [(None if self.cls_token is None else found[i][:, 0], found[i][:, self.num_prefix:]) for i in blocks]
 
     @torch.no_grad()
     def attention_maps(self, images: Tensor) -> Tensor:

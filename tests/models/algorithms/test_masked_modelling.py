@@ -66,6 +66,18 @@ def test_maskfeats_loss_and_gradient_follow_the_formula():
     torch.testing.assert_close(tokens.grad, torch.stack(gradients) / row, rtol=1e-10, atol=1e-14)
 
 
+def test_maskfeat_may_predict_pixels():
+    algorithm, views = build('maskfeat', target='pixels').double(), Views.collate(samples_of(3, even=False, dtype=torch.float64))
+    crops, tokens = views['global'], algorithm.masked_tokens(views['global'])
+    errors = []
+    for row, (view, image, y, x) in enumerate(crops.masks.nonzero().tolist()):
+        pixels = crops.images[view, image, :, 8 * y:8 * y + 8, 8 * x:8 * x + 8].permute(1, 2, 0).flatten()
+        target = (pixels - pixels.mean()) / (pixels.var() + 1e-6).sqrt()
+        errors.append((algorithm.student.head(tokens[row]) - target).square().mean())
+    torch.testing.assert_close(algorithm.loss(views)['loss_pixels'], torch.stack(errors).mean(), rtol=1e-12, atol=0)
+    assert list(algorithm.pictures(views)) == ['image', 'masked', 'pixels', 'predicted pixels']
+
+
 def test_loss_of_the_dvae_is_the_error_of_its_drawing_and_the_divergence():
     algorithm = build('dvae')
     algorithm.set_progress(Progress(5, 10, 0, 1))

@@ -1,0 +1,360 @@
+"""Measure the backbone of a checkpoint on detection, segmentation and video, and compare: one table."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+from rich.text import Text
+
+import mmdssl  # noqa: F401  registers everything
+from mmdssl.checkpoint import backbone_config
+from mmdssl.checkpoint.download import fetch, is_address
+from mmdssl.checkpoint.files import read_safetensors
+from mmdssl.cli.guard import guarded
+from mmdssl.datasets.sample_world import make_sample_world
+from mmdssl.engine.run_lock import hold
+from mmdssl.errors import InputError
+from mmdssl.models.backbones.names import backbone_name
+from mmdssl.results.records import append_line, fingerprint_file, fingerprint_text, read_records
+from mmdssl.results.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
+
+ROOT = Path(__file__).resolve().parents[2]
+DENSE = {
+    'vit-small': ('detection/mask-rcnn_vit-small_1x_coco', 'detection/cascade-mask-rcnn_vit-small_1x_coco',
+                  'segmentation/semfpn_vit-small_40k_ade20k', 'segmentation/upernet_vit-small_160k_ade20k'),
+    'vit-base': ('detection/mask-rcnn_vit-base_1x_coco', 'detection/cascade-mask-rcnn_vit-base_1x_coco',
+                 'segmentation/semfpn_vit-base_40k_ade20k', 'segmentation/upernet_vit-base_160k_ade20k'),
+    'resnet50': ('detection/mask-rcnn_resnet50-fpn_1x_coco', 'detection/mask-rcnn_resnet50-c4_1x_coco',
+                 'segmentation/semfpn_resnet50_40k_ade20k'),
+}
+VIDEO = {'vit-small': 'video/davis2017', 'vit-base': 'video/davis2017', 'resnet50': 'video/davis2017_resnet50'}
+QUICK = ('detection/small_mask-rcnn_world', 'segmentation/small_semfpn_world', 'video/small_davis2017_world')
+WORLD = dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8))
+TAIL = 20  # lines of the log of a job that failed
+WIDTH = 160  # of the widest table, also where the window is narrower
+FOLDERS = dict(detection='coco', segmentation='ade20k', video='davis')
+# What the quick suite compares: the metrics of a task, and how far the first one differs between seeds.
+QUICK_METRICS = {
+    'detection': (('box_AP50', 'mask_AP50'), 2.),
+    'segmentation': (('mIoU', ), 2.),
+    'video-segmentation': (('J&F', ), 1.),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation. ``config`` is its config below ``configs``, without ``.py``."""
+    config: str
+    suite: str
+    random: bool
+
+    @property
+    def name(self) -> str:
+        return self.config.split('/')[1] + ('_random' if self.random else '')
+
+    @property
+    def weights(self) -> str:
+        return 'random' if self.random else 'pretrained'
+
+    @property
+    def task(self) -> str:
+        return self.config.split('/')[0]
+
+    @property
+    def file(self) -> Path:
+        return ROOT / f'configs/{self.config}.py'
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 1 where a job failed; else see :func:`mmdssl.cli.guard.guarded`."""
+    args = parse_args(argv)
+    failed: list[Job] = []
+    return guarded(lambda: failed.extend(run(args)), lambda: 'the same command goes on from here') or int(bool(failed))
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='a .pth or .safetensors file, from mmdssl or anywhere')
+    parser.add_argument('--suite', choices=['quick', 'dense', 'video', 'all'], default='quick',
+                        help='quick: all tasks on the sample world, in minutes, against random weights; dense: COCO '
+                        'and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
+    parser.add_argument('--random', action='store_true',
+                        help='measure random weights too, as the quick suite always does')
+    parser.add_argument('--network', choices=['teacher', 'student'],
+                        help='where the checkpoint has both; by default the one that its authors evaluate')
+    parser.add_argument('--gpus', type=int, default=1,
+                        help='processes per job, through tools/dist_train.sh and tools/dist_test.sh')
+    parser.add_argument('--data', type=Path, metavar='FOLDER',
+                        help='folder with coco/, ade20k/ and davis/, as far as they are needed')
+    parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='CONFIG.KEY=VALUE',
+                        help='change values of a config, such as small_semfpn_world.train_cfg.max_iters=400')
+    parser.add_argument('--work-dir', type=Path,
+                        help='work_dirs/benchmark/<folder>-<name> of the checkpoint by default')
+    parser.add_argument('--table-only', action='store_true',
+                        help='run nothing, make the table of the results that are there')
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> list[Job]:
+    """Run what is not done yet and make the tables; returns the jobs that failed."""
+    if is_address(args.checkpoint):
+        args.checkpoint = fetch(args.checkpoint)
+    args.checkpoint = Path(args.checkpoint)
+    if not args.checkpoint.is_file():
+        raise InputError(f"checkpoint '{args.checkpoint}' does not exist: give the path of a .pth or .safetensors file")
+    if args.gpus < 1:
+        raise InputError(f'--gpus must be at least 1, not {args.gpus}')
+    path = args.checkpoint.resolve()
+    folder = args.work_dir = args.work_dir or Path('work_dirs/benchmark', f'{path.parent.name}-{path.stem}')
+    jobs = plan(args.suite, args.random, family(args.checkpoint, args.network))
+    args.cfg_options = by_config(args.cfg_options, jobs)
+    source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
+    keys = {job: dict(source=source['source'], recipe=recipe(job, args)) for job in jobs}
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    failed = []
+    if not args.table_only:
+        folder.mkdir(parents=True, exist_ok=True)
+        hold(folder)
+        use_data(args, jobs)
+        for i, job in enumerate(jobs, 1):
+            title = f'{job.name} ({i} of {len(jobs)})'
+            if find_record(folder, job, keys[job]):
+                console.print(f'{title}: done before')
+            elif record := run_job(job, args, keys[job], title, console):
+                labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args))
+                append_line(folder / 'results.jsonl', {**record, **labels, **keys[job], **source})
+            else:
+                failed.append(job)
+    report(args, jobs, keys, source['source'], console)
+    return failed
+
+
+def family(checkpoint: Path, network: str | None) -> str:
+    """The configs that fit a backbone: a key of ``DENSE``."""
+    found = backbone_config(checkpoint, network)
+    name = backbone_name(found)
+    if name == 'resnet50':
+        return name
+    if not name.startswith('vit-'):
+        raise InputError(f'{checkpoint} holds a {name}: there are configs for vision transformers and ResNet-50')
+    return 'vit-base' if name.startswith('vit-b/') else 'vit-small'
+
+
+def plan(suite: str, random: bool, kind: str) -> list[Job]:
+    if suite == 'quick':
+        if kind == 'resnet50':
+            raise InputError('the quick suite is for vision transformers: use --suite dense or video for a ResNet-50')
+        return [Job(config, suite, each) for config in QUICK for each in (True, False)]
+    configs = [(config, 'dense') for config in DENSE[kind] if suite in ('dense', 'all')]
+    configs += [(VIDEO[kind], 'video')] * (suite in ('video', 'all'))
+    return [Job(config, name, each) for config, name in configs for each in ((True, False) if random else (False, ))]
+
+
+def pretraining(checkpoint: Path) -> dict[str, str | int]:
+    """What our own files say of the run they come from."""
+    metadata = read_safetensors(checkpoint)[1] if checkpoint.suffix == '.safetensors' else {}
+    facts = dict(pretrain_method=metadata.get('method'), pretrain_epochs=metadata.get('epoch'))
+    return {key: int(value) if value.isdecimal() else value for key, value in facts.items() if value}
+
+
+def by_config(options: list[str], jobs: list[Job]) -> dict[str, list[str]]:
+    """``--cfg-options`` for each config, without its name in front."""
+    chosen: dict[str, list[str]] = {job.file.stem: [] for job in jobs}
+    for option in options:
+        config, _, rest = option.partition('.')
+        if config not in chosen or '=' not in rest:
+            raise InputError(f"--cfg-options '{option}' is for no config of this suite: write CONFIG.KEY=VALUE "
+                             f'with one of {", ".join(chosen)} as CONFIG')
+        chosen[config].append(rest)
+    return chosen
+
+
+def options(job: Job, args: argparse.Namespace) -> list[str]:
+    """The ``--cfg-options`` that a job's tool is given."""
+    chosen = list(args.cfg_options[job.file.stem])
+    if args.network and not job.random:
+        chosen.append(f'model.backbone.init_cfg.network={args.network}')
+    if args.amp and job.task == 'video':
+        chosen.append(f'model.amp={args.amp}')
+    return chosen
+
+
+def changes(job: Job, args: argparse.Namespace) -> list[str]:
+    """What makes a job's recipe another one than its config's."""
+    return [*options(job, args), *([f'--amp {args.amp}'] if args.amp and job.task != 'video' else [])]
+
+
+def recipe(job: Job, args: argparse.Namespace) -> str:
+    """A short name for all that decides about a job's result, but for the weights."""
+    return fingerprint_text([config_text(job.file), *changes(job, args), str(args.data and args.data.resolve())])
+
+
+@cache
+def config_text(file: Path) -> str:
+    return json.dumps(Config.fromfile(file).to_dict(), sort_keys=True, default=str)
+
+
+def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
+    """Check ``--data``; without it the quick suite renders its world."""
+    if args.data:
+        for folder in dict.fromkeys(FOLDERS[job.task] for job in jobs):
+            if not Path(args.data, folder).is_dir():
+                raise InputError(f"--data '{args.data}' has no folder '{folder}': put or link the data set there")
+    elif args.suite == 'quick':
+        args.data = args.work_dir / 'world'
+        make_sample_world(args.data, **WORLD)
+
+
+def find_record(folder: Path, job: Job, key: dict[str, str]) -> dict | None:
+    """The result of a job of these very weights and recipe."""
+    found = [record for record in own_results(folder) if record['job'] == job.name and key.items() <= record.items()]
+    return found[-1] if found else None
+
+
+def results(folder: Path) -> list[dict]:
+    file = folder / 'results.jsonl'
+    return read_records(file) if file.is_file() else []
+
+
+def own_results(folder: Path) -> list[dict]:
+    """Those that this command has written, of all that is in its file."""
+    texts = 'job', 'suite', 'weights', 'source', 'task'
+    return [record for record in results(folder) if all(isinstance(record.get(key), str) for key in texts)
+            and isinstance(record.get('changes'), list) and isinstance(record.get('metrics'), dict)
+            and all(isinstance(value, (int, float)) for value in record['metrics'].values())]
+
+
+def run_job(job: Job, args: argparse.Namespace, key: dict[str, str], title: str, console: Console) -> dict | None:
+    """Run a job, or the rest of it; returns its record, or None after saying why there is none."""
+    folder = args.work_dir / job.name
+    prepare(folder, key)
+    start, log = time.monotonic(), folder / 'log.txt'
+    console.print(f'{title}: log in {log}')
+    code = run_command(command(job, args), log, title, console)
+    record = None if code else final_record(folder, job)
+    if code or not record:
+        console.print(Text(f'{title} failed:', style='bold red'))
+        console.print(Text('\n'.join(log.read_text().splitlines()[-TAIL:])))
+        return None
+    console.print(f'{title}: done in {time.monotonic() - start:.0f} s')
+    return record
+
+
+def prepare(folder: Path, key: dict[str, str]) -> None:
+    """An empty folder for a job, or the one in which it was begun."""
+    note = folder / 'job.json'
+    if note.is_file() and json.loads(note.read_text()) != key:
+        shutil.rmtree(folder)  # begun with other weights or another recipe, from which it must not go on
+    elif not note.is_file() and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(f"'{folder}' holds something else than a job of the benchmark: name another --work-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(key))
+
+
+def command(job: Job, args: argparse.Namespace) -> list[str]:
+    rest = ['--work-dir', args.work_dir / job.name]
+    rest += ['--data', args.data / FOLDERS[job.task]] if args.data else []
+    rest += ['--random'] if job.random else []
+    rest += ['--cfg-options', *options(job, args)] if options(job, args) else []
+    if job.task == 'video':
+        return tool('test', args.gpus, [job.file, args.checkpoint], *rest)
+    amp = ['--amp', args.amp] if args.amp else []
+    return tool('train', args.gpus, [job.file], '--pretrained', args.checkpoint, '--resume', *amp, *rest)
+
+
+def tool(name: str, gpus: int, positional: list, *rest: str | Path) -> list[str]:
+    """The command line of tools/train.py or tools/test.py, on one process or several."""
+    if gpus == 1:
+        return [str(part) for part in (sys.executable, ROOT / f'tools/{name}.py', *positional, *rest)]
+    return [str(part) for part in ('bash', ROOT / f'tools/dist_{name}.sh', *positional, gpus, *rest)]
+
+
+def run_command(command: list[str], log: Path, title: str, console: Console) -> int:
+    """Run a command, its output in ``log`` and the last line of it on the console; returns its exit code."""
+    environment = dict(os.environ, PYTHON=sys.executable, PYTHONUNBUFFERED='1')
+    pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True)
+    with open(log, 'a', buffering=1) as file, console.status(title) as status, \
+            subprocess.Popen(command, env=environment, **pipe) as process:
+        try:
+            for line in process.stdout:
+                file.write(line)
+                message = line.rpartition(' - INFO - ')[2].strip()
+                status.update(Text(f'{title}: {message}', no_wrap=True, overflow='ellipsis'))
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)  # with the workers of its data loaders
+            raise
+    return process.returncode
+
+
+def final_record(folder: Path, job: Job) -> dict | None:
+    """The record of the evaluation at the end of a run."""
+    records = results(folder)
+    if not records or job.task == 'video':
+        return records[-1] if records else None
+    length = Config.fromfile(folder / job.file.name).train_cfg  # as it ran
+    unit, end = ('iteration', length.max_iters) if 'max_iters' in length else ('epoch', length.max_epochs)
+    return records[-1] if records[-1].get(unit, 0) >= end else None
+
+
+def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], source: str, console: Console) -> None:
+    """Print the tables of all results of these weights and write them to ``table.md`` and ``table.html``."""
+    records = {record['job']: record for record in own_results(args.work_dir) if record['source'] == source}
+    for job in jobs:  # not those of another recipe
+        records[job.name] = find_record(args.work_dir, job, keys[job])
+    found = [record for record in records.values() if record]
+    quick = [record for record in found if record['suite'] == 'quick']
+    sections = [quick_section(quick)] if quick else []
+    sections += compare(record for record in found if record['suite'] != 'quick')
+    if not sections:
+        if args.table_only:
+            raise InputError(f"'{args.work_dir}' has no results of '{args.checkpoint}': leave --table-only out")
+        return
+    Console(width=max(console.width, WIDTH), highlight=False).print(to_text(sections))
+    title = f'Benchmark of {args.checkpoint}'
+    (args.work_dir / 'table.md').write_text(to_markdown(sections, title))
+    (args.work_dir / 'table.html').write_text(to_html(sections, title))
+    console.print(f'Also in {args.work_dir / "table.md"} and {args.work_dir / "table.html"}')
+
+
+def quick_section(records: list[dict]) -> Section:
+    """Random weights against these, and in words which are better."""
+    values = {(record['task'], record['weights'], name): value
+              for record in records for name, value in record['metrics'].items()}
+    columns = [(task, name) for task, (names, _) in QUICK_METRICS.items() for name in names]
+    before, after = ([values.get((task, weights, name)) for task, name in columns]
+                     for weights in ('random', 'pretrained'))
+    gains = [None if None in pair else pair[1] - pair[0] for pair in zip(before, after)]
+    named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
+    rows = [Row(['random weights', *(number(name, value) for (_, name), value in zip(columns, before))]),
+            Row([named, *(number(name, value) for (_, name), value in zip(columns, after))], ours=True),
+            Row(['gain', *(DASH if gain is None else f'{gain:+.1f}' for gain in gains)])]
+    head = ['weights', *(name.replace('_', ' ') for _, name in columns)]
+    return Section('All tasks on the sample world', head, rows, sentences(dict(zip(columns, gains))))
+
+
+def sentences(gains: dict[tuple[str, str], float | None]) -> list[str]:
+    """What the gains say, a sentence per task and one overall."""
+    said, better = [], 0
+    for task, (names, noise) in QUICK_METRICS.items():
+        gain = gains[task, names[0]]
+        if gain is None:
+            continue
+        verdict = 'are as good as random ones, within the noise of so small a test'
+        if abs(gain) > noise:
+            verdict = f'are {"better" if gain > 0 else "worse"} than random ones'
+        said.append(f'{task.capitalize()}: these weights {verdict} ({names[0].replace("_", " ")} {gain:+.1f}).')
+        better += gain > noise
+    overall = f'Overall: these weights are better than random ones on {better} of {len(said)} tasks.'
+    return [*said, overall] if said else []

@@ -1,0 +1,45 @@
+"""Score predicted masks of DAVIS-2017: python tools/eval_davis.py PREDICTIONS data/davis
+
+PREDICTIONS holds a folder per sequence with indexed PNGs named as the annotations, as DAVISMetric and most published
+code write them.
+"""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from mmdssl.cli.guard import guarded
+from mmdssl.datasets.davis import DAVIS, read_mask
+from mmdssl.errors import InputError
+from mmdssl.protocols.video_scores import SequenceScores, score_sequence, score_table
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 2 after an error that the message on stderr explains."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('predictions', metavar='PREDICTIONS', help='folder with a folder of PNGs per sequence')
+    parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017')
+    parser.add_argument('--split', default='val', help='name of the list of sequences')
+    args = parser.parse_args(argv)
+    return guarded(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    data = DAVIS(args.data, args.split)
+    scores = [score(args.predictions, data.get_data_info(i)) for i in range(len(data))]
+    Console().print(score_table(scores, f'DAVIS {args.split}'))
+
+
+def score(predictions: str, sequence: dict) -> SequenceScores:
+    """Scores of a sequence of the dataset; of its predictions, the first and the last are not needed."""
+    folder = Path(predictions, sequence['name'])
+    wanted = [Path(path).name for path in sequence['mask_paths'][1:-1]]
+    if not folder.is_dir():
+        raise InputError(f"there is no folder '{folder}': PREDICTIONS needs one for every sequence of the split")
+    missing = [name for name in wanted if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"'{folder}' lacks the masks of {len(missing)} frames, first {missing[0]}: predict all frames")
+    predicted = (read_mask(folder / name) for name in wanted)
+    return score_sequence(sequence['name'], predicted, [read_mask(path) for path in sequence['mask_paths']])

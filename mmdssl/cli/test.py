@@ -1,0 +1,50 @@
+"""Evaluate: a detector or segmentor from its checkpoint, or, by a config that trains nothing (configs/video), a backbone from anywhere."""
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config
+
+import mmdssl  # noqa: F401  registers everything
+from mmdssl.cli.arguments import add_arguments, read_config
+from mmdssl.cli.guard import guarded
+from mmdssl.engine.config_check import check_config, explain_refusals
+from mmdssl.engine.own_data import use_data
+from mmdssl.engine.own_weights import use_weights
+from mmdssl.errors import InputError
+from mmdssl.registry import RUNNERS
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: 2 after an error that the message on stderr explains."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, for instance configs/video/davis2017.py')
+    parser.add_argument('checkpoint', help='what to evaluate')
+    add_arguments(parser)
+    parser.add_argument('--random', action='store_true',
+                        help='the network of the backbone, but with random weights, to compare with')
+    parser.add_argument('--data', metavar='ROOT', help='root of the data set, if not that of the config')
+    args = parser.parse_args(argv)
+    return guarded(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args, lambda cfg: change(cfg, args))
+    check_config(cfg)
+    with explain_refusals(cfg):
+        RUNNERS.build(cfg).test()
+
+
+def change(cfg: Config, args: argparse.Namespace) -> None:
+    """What the arguments of this tool change in the config."""
+    if not cfg.get('test_cfg'):
+        raise InputError(f'{args.config} has no test_cfg, so there is nothing to evaluate: pretraining measures k-NN while it runs')
+    trains = cfg.get('train_dataloader') is not None
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    if trains:
+        cfg.load_from = args.checkpoint
+    else:
+        use_weights(cfg, args.checkpoint, load=not args.random)
+    if args.data:
+        use_data(cfg, args.data)

@@ -1,0 +1,93 @@
+"""Train a model from a config, on one process or many; with --dry-run, only say what that would be like."""
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+
+from mmengine.config import Config
+
+import mmdssl  # noqa: F401  registers everything
+from mmdssl.checkpoint.files import latest_checkpoint
+from mmdssl.cli.arguments import add_arguments, read_config
+from mmdssl.cli.guard import guarded
+from mmdssl.engine.config_check import check_config, explain_refusals
+from mmdssl.engine.dry_run import dry_run
+from mmdssl.engine.own_data import use_data, use_labels
+from mmdssl.engine.own_weights import use_weights
+from mmdssl.errors import InputError
+from mmdssl.registry import RUNNERS
+
+CLOCKS = 2.  # seconds by which the clock of a file system may differ from the machine's
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit code: see :func:`mmdssl.cli.guard.guarded`."""
+    args, started = parse_args(argv), time.time()
+    return guarded(lambda: run(args), lambda: continuation(args, sys.argv[1:] if argv is None else argv, started))
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, for instance configs/pretrain/pqcl.py')
+    add_arguments(parser)
+    parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
+    parser.add_argument('--resume', nargs='?', const='latest', metavar='CKPT',
+                        help='continue the run of the work dir, or of a checkpoint; without one, start from scratch')
+    parser.add_argument('--pretrained', metavar='CKPT',
+                        help='fine-tune this backbone, from mmdssl or anywhere; the config adapts to its size')
+    parser.add_argument('--random', action='store_true',
+                        help='with --pretrained: the same network, but from random weights, to compare with')
+    parser.add_argument('--data', metavar='PATH',
+                        help='pretraining: the images of a folder, a .txt list of paths or a COCO .json; other tasks: the root of '
+                        'the data set')
+    parser.add_argument('--knn', metavar='FOLDER',
+                        help='pretraining: measure k-NN on FOLDER/train and FOLDER/val, with one folder per class')
+    parser.add_argument('--dry-run', action='store_true',
+                        help='build everything, run two steps, print what to expect and leave nothing behind')
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args, lambda cfg: change(cfg, args))
+    args.work_dir = cfg.work_dir
+    check_config(cfg)
+    if not cfg.get('train_cfg') or not cfg.get('train_dataloader') or not cfg.get('optim_wrapper'):
+        raise InputError(f'{args.config} trains nothing, it lacks train_cfg, train_dataloader or optim_wrapper: evaluate it with '
+                         'tools/test.py, or give the config of a training')
+    with explain_refusals(cfg):
+        if args.dry_run:
+            dry_run(cfg)
+            return
+        runner = RUNNERS.build(cfg)
+        if args.data and not cfg.get('val_cfg'):
+            runner.logger.info('k-NN is off: give --knn FOLDER to measure the features while training')
+        runner.train()
+
+
+def continuation(args: argparse.Namespace, arguments: list[str], started: float) -> str:
+    """Where a run that was started with ``arguments`` at a time (of ``time.time()``) is to be continued."""
+    if args.dry_run or not args.work_dir:
+        return ''
+    last = latest_checkpoint(args.work_dir)
+    if last is None or not args.resume and last.stat().st_mtime < started - CLOCKS:
+        return 'no checkpoint has been saved yet'
+    command = 'the same command with --resume'
+    if args.launcher == 'none':
+        command = shlex.join(['python', sys.argv[0], *arguments, *([] if args.resume == 'latest' else ['--resume'])])
+    return f'the last checkpoint is {last}, to continue: {command}'
+
+
+def change(cfg: Config, args: argparse.Namespace) -> None:
+    """What the arguments of this tool change in the config."""
+    if args.resume:
+        cfg.resume, cfg.load_from = True, None if args.resume == 'latest' else args.resume
+    if args.amp and cfg.get('optim_wrapper'):
+        cfg.optim_wrapper.type, cfg.optim_wrapper.amp = 'mmdssl.OptimWrapper', args.amp
+    if args.pretrained:
+        use_weights(cfg, args.pretrained, load=not args.random)
+    if args.data:
+        use_data(cfg, args.data, args.knn)
+    if args.knn:
+        use_labels(cfg, args.knn)
