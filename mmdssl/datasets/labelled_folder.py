@@ -60,11 +60,7 @@ class LabelledFolder(BaseDataset):
         super().__init__(data_root=data_root)
 
     def load_data_list(self) -> list[dict]:
-        require_folder(self.data_root)
-        self.classes = sorted(entry.name for entry in os.scandir(self.data_root)
-                              if entry.is_dir() and not entry.name.startswith('.'))
-        if not self.classes:
-            raise InputError(f"no class folders in '{self.data_root}': it must hold one folder of images per class")
+        self.classes = class_names(self.data_root)
         paths = [find_images(os.path.join(self.data_root, name)) for name in self.classes]
         total = sum(map(len, paths))
         if self.fraction < 1:
@@ -106,3 +102,16 @@ class LabelledFolder(BaseDataset):
             image = F.center_crop(image, [min(image.height, longest), min(image.width, longest)])
         image = F.resize(image, self.resize, self.interpolation)
         return dict(image=F.pil_to_tensor(F.center_crop(image, self.size)), label=info['label'], index=index)
+
+
+def class_names(root: str) -> list[str]:
+    """Names of the class folders in a folder, sorted.
+
+    Raises:
+        InputError: There is no such folder, or none in it.
+    """
+    require_folder(root)
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.'))
+    if not names:
+        raise InputError(f"no class folders in '{root}': it must hold one folder of images per class")
+    return names

@@ -51,6 +51,8 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
             cfg.model.roi_head.shared_head.init_cfg = init
         return
     task = {key: old[key] for key in OF_THE_TASK if key in old}
+    if 'mask_token' in found:  # a distributed run would wait for the gradient of one that masks nothing
+        found = dict(found, mask_token=old.get('mask_token', False))
     if 'VisionTransformer' in kinds:
         before, after = (_sizes(backbone)['depth'] for backbone in (old, found))
         for key in ('out_indices', 'global_blocks'):

@@ -1,7 +1,10 @@
 """What is measured of a frozen backbone, and how."""
+from .accuracy import AccuracyMetric
 from .davis import DAVISMetric
 from .features import Extractor, Features, extract
 from .knn import KNNMetric, knn_classify
+from .linear import LinearMetric, LinearProbe
 from .propagation import MaskPropagation
 
-__all__ = ['DAVISMetric', 'Extractor', 'Features', 'KNNMetric', 'MaskPropagation', 'extract', 'knn_classify']
+__all__ = ['AccuracyMetric', 'DAVISMetric', 'Extractor', 'Features', 'KNNMetric', 'LinearMetric', 'LinearProbe', 'MaskPropagation',
+           'extract', 'knn_classify']
