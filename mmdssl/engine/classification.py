@@ -19,8 +19,8 @@ BEST = 'best_of_classification'
 class ClassificationLoop(BaseLoop):
     """Accuracy of a model of one or several classifiers, such as :class:`mmdssl.models.Classifier`, on labelled images.
 
-    In training, ``best_top1``, ``best_epoch`` and, of a sweep, ``best_lr`` tell the best evaluation of the run so far, beside this one's. What
-    cannot be decoded is left out, with a warning.
+    In training, ``best_top1``, ``best_epoch`` and, of a sweep, ``best_head_lr`` tell the best evaluation of the run so far, beside this one's.
+    What cannot be decoded is left out, with a warning.
 
     Args:
         runner: The runner; its model has ``scores(images)``, ``(B, H, K)``, and ``summary(accuracies)``.
@@ -90,6 +90,6 @@ class ClassificationLoop(BaseLoop):
         best = hub.get_info(BEST, None)
         if best is None or metrics['top1'] > best['best_top1']:
             best = dict(best_top1=metrics['top1'], best_epoch=self.runner.epoch,
-                        **{f'best_{name}': metrics[name] for name in ('lr', 'weight_decay') if name in metrics})
+                        **{f'best_{name}': value for name, value in metrics.items() if name.startswith('head_')})
             hub.update_info(BEST, best)
         return best

@@ -75,10 +75,14 @@ class OptimWrapperConstructor:
         self.bias_lr_mult = bias_lr_mult
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        wrapper = dict(self.cfg)
-        model = unwrap(model)
-        groups = model.parameter_groups() if hasattr(model, 'parameter_groups') else self.groups(model)
-        optimizer = OPTIMIZERS.build(dict(wrapper.pop('optimizer'), params=groups))
+        wrapper, model = dict(self.cfg), unwrap(model)
+        settings = dict(wrapper.pop('optimizer'))
+        if hasattr(model, 'parameter_groups'):
+            groups = model.parameter_groups()
+            settings['lr'] = max(group['lr'] for group in groups)  # which is what the log tells
+        else:
+            groups = self.groups(model)
+        optimizer = OPTIMIZERS.build(dict(settings, params=groups))
         wrapper.setdefault('type', 'mmdssl.OptimWrapper')
         return OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
 

@@ -40,8 +40,11 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
     else:
         _use_root(cfg, path)
         folders = [dataset for loader in filter(None, map(cfg.get, LOADERS)) for dataset in _plain(loader.dataset) if _is_folder(dataset)]
-        if folders and 'num_classes' in cfg.model:
-            cfg.model.num_classes = len(class_names(folders[0].data_root))
+        if folders and 'num_classes' in cfg.get('model', {}):
+            found = len(class_names(folders[0].data_root))
+            if found != cfg.model.num_classes:  # another data set than that of the config
+                cfg.model.num_classes = found
+                cfg.default_hooks.record.dataset = Path(path).absolute().name
 
 
 def use_labels(cfg: Config, folder: str) -> None:

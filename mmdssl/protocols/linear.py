@@ -101,13 +101,14 @@ def total(losses: Tensor) -> Tensor:
 
 
 def best_of(accuracy: Mapping[str, Sequence[float]], settings: Sequence[Head]) -> dict[str, float]:
-    """Of the classifiers' accuracies by name those of the one with the best top-1, and its learning rate and weight decay."""
+    """Of the classifiers' accuracies by name those of the one with the best top-1, and ``head_lr``, ``head_weight_decay`` and ``head_norm``,
+    what it was trained with, of which only what differs between the classifiers."""
     top1 = list(accuracy['top1'])
     best = top1.index(max(top1))
     chosen = {name: values[best] for name, values in accuracy.items()}
-    if len(settings) > 1:
-        head = settings[best]
-        chosen.update(lr=head.lr, weight_decay=head.weight_decay, batch_norm=float(head.norm))
+    for name, values in zip(Head._fields, zip(*settings)):
+        if len(set(values)) > 1:
+            chosen[f'head_{name}'] = float(values[best])
     return chosen
 
 
@@ -232,9 +233,9 @@ def train_heads(heads: LinearHeads, features: Tensor, labels: Tensor, queries: T
 class LinearMetric:
     """Linear classifiers of features without augmentation, the cheap relative of :class:`LinearProbe`; percent.
 
-    ``linear_top1`` and ``linear_top5`` are those of the best classifier after the last epoch, ``linear_lr`` is its learning rate for 256
-    images; ``linear_best_top1``, ``linear_best_epoch`` and ``linear_best_lr`` of the best in any epoch. Both are chosen on the queries,
-    as in the papers. Each process trains a share of the classifiers.
+    ``linear_top1`` and ``linear_top5`` are those of the best classifier after the last epoch, ``linear_head_lr`` is its learning rate for
+    256 images; ``linear_best_top1``, ``linear_best_epoch`` and ``linear_best_head_lr`` of the best in any epoch. Both are chosen on the
+    queries, as in the papers. Each process trains a share of the classifiers.
 
     Args:
         rates: Learning rates for 256 images per step.
@@ -281,9 +282,9 @@ class LinearMetric:
         last = best_of(_named(accuracy[-1], num_classes), self.settings)
         epoch = int(accuracy[..., 0].amax(1).argmax())
         best = best_of(_named(accuracy[epoch], num_classes), self.settings)
-        metrics = {f'linear_{name}': value for name, value in last.items() if name in ('top1', 'top5', 'lr', 'weight_decay')}
-        return {**metrics, 'linear_best_top1': best['top1'], 'linear_best_epoch': epoch + 1,
-                **({'linear_best_lr': best['lr']} if 'lr' in best else {})}
+        best = {name: value for name, value in best.items() if name != 'top5'}
+        return {f'linear_{name}': value for name, value in last.items()} | {'linear_best_epoch': epoch + 1} | {
+            f'linear_best_{name}': value for name, value in best.items()}
 
 
 def _named(accuracy: Tensor, num_classes: int) -> dict[str, list[float]]:
