@@ -15,7 +15,7 @@ class LabelledViews(ImageDataset):
 
     Args:
         dataset: Config of the labelled dataset, such as :class:`mmdssl.datasets.LabelledFolder`, of which the images and their labels are
-            used, and not how it crops.
+            used, and not how it crops. Where its items are not files it has ``read(index)``, which gives an image, or None, and its label.
         views: See :class:`mmdssl.datasets.base.ImageDataset`, as the rest.
         pipeline: The same.
         indices: The same.
@@ -40,7 +40,11 @@ class LabelledViews(ImageDataset):
         return getattr(self.labelled, 'subset', None)
 
     def load_data_list(self) -> list[dict]:
-        return [self.labelled.get_data_info(index) for index in range(len(self.labelled))]
+        return [dict(img_path=info.get('img_path', info.get('name')), label=info.get('label'))
+                for info in map(self.labelled.get_data_info, range(len(self.labelled)))]
 
     def read(self, info: dict) -> Image.Image | None:
-        return self.labelled.read(info) if hasattr(self.labelled, 'read') else super().read(info)
+        if not hasattr(self.labelled, 'read'):
+            return super().read(info)
+        image, info['label'] = self.labelled.read(info['sample_idx'])
+        return image
