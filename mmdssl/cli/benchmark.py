@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> list[Job]:
         raise InputError(f'--gpus must be at least 1, not {args.gpus}')
     path = args.checkpoint.resolve()
     folder = args.work_dir = args.work_dir or Path('work_dirs/benchmark', f'{path.parent.name}-{path.stem}')
-    jobs = plan(args.suite, args.random, args.checkpoint, args.network)
+    jobs = plan(args.suite, args.random, None if args.suite == 'image' else family(args.checkpoint, args.network))
     args.cfg_options = by_config(args.cfg_options, jobs)
     source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
     keys = {job: dict(source=source['source'], recipe=recipe(job, args)) for job in jobs}
@@ -168,10 +168,9 @@ def family(checkpoint: Path, network: str | None) -> str:
     return 'vit-base' if name.startswith('vit-b/') else 'vit-small'
 
 
-def plan(suite: str, random: bool, checkpoint: Path, network: str | None) -> list[Job]:
+def plan(suite: str, random: bool, kind: str | None) -> list[Job]:
     if suite == 'image':
         return [Job(config, suite, each) for config in IMAGE for each in (True, False)]
-    kind = family(checkpoint, network)
     if suite == 'quick':
         if kind == 'resnet50':
             raise InputError('the quick suite is for vision transformers: use --suite dense or video for a ResNet-50')
@@ -338,7 +337,7 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
         records[job.name] = find_record(args.work_dir, job, keys[job])
     found = [record for record in records.values() if record]
     quick, image = ([record for record in found if record['suite'] == suite] for suite in ('quick', 'image'))
-    sections = [quick_section(quick)] * bool(quick) + [image_section(image)] * bool(image)
+    sections = [section(some) for section, some in ((quick_section, quick), (image_section, image)) if some]
     published = [record for record in image if record.get('dataset_name') == 'imagenet-1k' and record['weights'] == 'pretrained']
     sections += compare([*published, *(record for record in found if record not in [*quick, *image])])
     if not sections:
