@@ -46,16 +46,6 @@ class TransferSet(NamedTuple):
     layout: str
 
 
-def pack(states: Tensor) -> Tensor:
-    """Labels of several classes ``(..., K)``, of ``ABSENT``, ``PRESENT`` and ``DIFFICULT``, as a number ``(...)`` with 2 bits for each."""
-    return (states.long() << 2 * torch.arange(states.shape[-1], device=states.device)).sum(-1)
-
-
-def unpack(labels: Tensor, num_classes: int) -> Tensor:
-    """What :func:`pack` was given; up to 31 classes."""
-    return labels[..., None] >> 2 * torch.arange(num_classes, device=labels.device) & 3
-
-
 class _Caltech101(Dataset):
     """Thirty images of every class, drawn, to train on, and the others to test on; the background is no class."""
 
@@ -83,14 +73,14 @@ class _VOC(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Tensor]:
         image, tree = self.source[index]
         states = torch.full((len(VOC_CLASSES), ), ABSENT)
         for found in tree['annotation']['object']:
             label = VOC_CLASSES.index(found['name'])
             easy = found.get('difficult', '0') == '0'
             states[label] = PRESENT if easy or states[label] == PRESENT else DIFFICULT
-        return image, int(pack(states))
+        return image, states
 
 
 class _Listed(Dataset):
@@ -164,8 +154,8 @@ TRANSFER_SETS = {
 class TransferDataset(BaseDataset):
     """A labelled data set that others made, cropped the same way every time.
 
-    Items are those of :class:`mmdssl.datasets.LabelledFolder`. Names of images begin with that of their split. A label of VOC, whose
-    images have several classes, is read with :func:`unpack`.
+    Items are those of :class:`mmdssl.datasets.LabelledFolder`. Names of images begin with that of their split. Images of VOC have several
+    classes: their label says of each ``ABSENT`` (0), ``PRESENT`` (1) or ``DIFFICULT`` (2).
 
     Where a data set has an official part for validation, ``split=['train', 'val']`` is all that is trained on in the end. Caltech-101 has
     no parts: 30 images of each class are drawn, always the same. Of iNaturalist the official validation images are ``'test'``. Of DTD and
@@ -223,16 +213,16 @@ class TransferDataset(BaseDataset):
                              f"'{split}', and it should have {self.source.num_classes} classes: complete the copy")
         return [dict(name=f'{split}/{self.name}/{i:06d}', split=split, position=i) for i in range(len(part))]
 
-    def read(self, index: int) -> tuple[Image.Image | None, int]:
-        """The RGB image and its label; None and ``UNREADABLE`` where it cannot be decoded."""
+    def read(self, index: int) -> tuple[Image.Image | None, int | Tensor]:
+        """The RGB image and its label; None, and ``UNREADABLE`` for a label, where it cannot be decoded."""
         info = self.get_data_info(index)
         try:
             image, label = self.parts[info['split']][info['position']]
-            return to_rgb(image), int(label)
+            return to_rgb(image), label if isinstance(label, Tensor) else int(label)
         except Exception as error:  # on broken data, decoders raise almost anything
             if isinstance(error, MemoryError) or getattr(error, 'errno', None) in NOT_OF_THE_FILE:
                 raise
-            return None, UNREADABLE
+            return None, torch.full((len(self.classes), ), UNREADABLE) if self.measure == 'map11' else UNREADABLE
 
     def __getitem__(self, index: int) -> dict:
         image, label = self.read(index)

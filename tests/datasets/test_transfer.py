@@ -16,7 +16,7 @@ from torchvision import datasets
 
 from mmdssl.datasets import LabelledFolder, TransferDataset
 from mmdssl.datasets.images import image_names
-from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT, TRANSFER_SETS, VOC_CLASSES, pack, unpack
+from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT, TRANSFER_SETS, VOC_CLASSES
 from mmdssl.errors import InputError
 
 
@@ -138,15 +138,12 @@ def test_voc_says_of_each_class_whether_it_is_there(tmp_path):
     write(folder / 'ImageSets/Main/train.txt', ['000001', '000003'])
     write(folder / 'ImageSets/Main/test.txt', ['000002'])
     train = TransferDataset('voc07', str(tmp_path), 'train')
-    states = unpack(torch.tensor(labels(train)), 20)
+    states = next(iter(DataLoader(train, batch_size=2)))['label']
     assert {VOC_CLASSES[k]: state for k, state in enumerate(states[0].tolist()) if state} == dict(dog=PRESENT, person=DIFFICULT)
     assert {VOC_CLASSES[k]: state for k, state in enumerate(states[1].tolist()) if state} == dict(cat=PRESENT, tvmonitor=DIFFICULT)
-    assert unpack(torch.tensor(labels(TransferDataset('voc07', str(tmp_path), 'test'))), 20).tolist() == [[PRESENT] + 19 * [ABSENT]]
-
-
-def test_packed_labels_come_back():
-    states = torch.randint(3, (50, 31))
-    assert torch.equal(unpack(pack(states), 31), states) and pack(states).min() >= 0
+    assert TransferDataset('voc07', str(tmp_path), 'test')[0]['label'].tolist() == [PRESENT] + 19 * [ABSENT]
+    (folder / 'JPEGImages/000001.jpg').write_bytes(b'none')
+    assert train[0]['label'].tolist() == 20 * [-1]
 
 
 def test_caltech_draws_thirty_of_each_class(tmp_path, monkeypatch):
