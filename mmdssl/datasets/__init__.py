@@ -7,6 +7,7 @@ from mmdssl.datasets.davis import DAVIS
 from mmdssl.datasets.image_folder import ImageFolder
 from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.labelled_folder import LabelledFolder
+from mmdssl.datasets.labelled_views import LabelledViews
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
 from mmdssl.datasets.samplers import EpochSampler
@@ -15,4 +16,5 @@ from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.voc_instances import VOCInstances
 
 __all__ = ['DAVIS', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
-           'RevisitedDataset', 'TransferDataset', 'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+           'LabelledViews', 'RevisitedDataset', 'TransferDataset', 'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor',
+           'collate_views', 'transforms']

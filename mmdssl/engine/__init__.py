@@ -1,4 +1,5 @@
 from . import hooks
+from .classification import ClassificationLoop
 from .lars import LARC, LARS
 from .log_processor import LogProcessor
 from .loops import ProtocolLoop, TrainLoop
@@ -6,4 +7,5 @@ from .optim_constructor import OptimWrapperConstructor
 from .optim_wrapper import OptimWrapper
 from .runner import Runner
 
-__all__ = ['LARC', 'LARS', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'ProtocolLoop', 'Runner', 'TrainLoop', 'hooks']
+__all__ = ['LARC', 'LARS', 'ClassificationLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'ProtocolLoop', 'Runner',
+           'TrainLoop', 'hooks']

@@ -120,7 +120,8 @@ class ProtocolLoop(BaseLoop):
         dataloader: Config of the queries (``val_dataloader`` or ``test_dataloader``): a :class:`mmdssl.datasets.LabelledFolder`.
             Sampler and collate function may be left out.
         evaluator: Config of the protocol (``val_evaluator`` or ``test_evaluator``), for instance
-            :class:`mmdssl.protocols.knn.KNNMetric`; or a list of several, whose metrics are put together.
+            :class:`mmdssl.protocols.knn.KNNMetric`; or a list of several, whose metrics are put together. One without an ``extractor``
+            is given the backbone.
         bank: Config of a dataloader, as ``dataloader``, of the images with which queries are compared, or from which is learnt.
         cache: Folder where features are kept for other protocols, see :class:`mmdssl.engine.feature_cache.FeatureCache`; None for none.
         amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
@@ -162,11 +163,11 @@ class ProtocolLoop(BaseLoop):
         self.runner.call_hook(f'before_{stage}_epoch')
         self.runner.model.eval()
         metrics: dict[str, float] = {}
-        for extractor in dict.fromkeys(protocol.extractor for protocol in self.protocols):
-            bank, queries = self._features(extractor)
+        for extractor in dict.fromkeys(getattr(protocol, 'extractor', None) for protocol in self.protocols):
+            measured = [unwrap(self.runner.model).backbone] if extractor is None else self._features(extractor)
             for protocol in self.protocols:
-                if protocol.extractor == extractor:
-                    metrics.update(protocol(bank, queries))
+                if getattr(protocol, 'extractor', None) == extractor:
+                    metrics.update(protocol(*measured))
         self.runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
         self.runner.call_hook(f'after_{stage}')
         return metrics

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mmdssl.datasets.labelled_folder import class_names
 from mmdssl.errors import InputError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -21,8 +22,9 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
 
     Args:
         cfg: The config, changed in place.
-        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols a folder with ``train`` and
-            ``val``, one folder per class in each. For other tasks the root of the data set, laid out as COCO, ADE20K or DAVIS is.
+        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols and classification a folder
+            with ``train`` and ``val``, one folder per class in each, whose number the model follows. For other tasks the root of the
+            data set, laid out as COCO, ADE20K or DAVIS is.
         knn: For pretraining, a folder with ``train`` and ``val``, one folder per class in each.
 
     Raises:
@@ -31,7 +33,8 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
     if not Path(path).exists():
         raise InputError(f"--data '{path}' does not exist: give a folder of images, a .txt list of paths, a COCO .json, or the root "
                          'of a data set')
-    if 'views' in (cfg.get('train_dataloader') or {}).get('dataset', {}):
+    trained = (cfg.get('train_dataloader') or {}).get('dataset', {})
+    if 'views' in trained and 'dataset' not in trained:
         _use_images(cfg, path)
         if not knn:  # what the config says of k-NN belongs to its own images
             cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -42,6 +45,12 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
             record.dataset = Path(path).resolve().name
     else:
         _use_root(cfg, path)
+        folders = [dataset for loader in filter(None, map(cfg.get, LOADERS)) for dataset in _plain(loader.dataset) if _is_folder(dataset)]
+        if folders and 'num_classes' in cfg.get('model', {}):
+            found = len(class_names(folders[0].data_root))
+            if found != cfg.model.num_classes:  # another data set than that of the config
+                cfg.model.num_classes = found
+                cfg.default_hooks.record.dataset = Path(path).absolute().name
 
 
 def fit_images(cfg: Config) -> None:
@@ -115,12 +124,19 @@ def _use_root(cfg: Config, root: str) -> None:
     """Move the data sets of a config, whose folders may also have their other usual names."""
     for loader in filter(None, (cfg.get(name) for name in LOADERS)):
         for dataset in _plain(loader.dataset):
+            if _is_folder(dataset):  # of one part, train or val, with a folder for each class
+                dataset.data_root = os.path.join(root, _existing(root, os.path.basename(dataset.data_root)))
+                continue
             dataset.data_root = root
             for key, folder in (dataset.get('data_prefix') or {}).items():
                 dataset.data_prefix[key] = _existing(root, folder)
     for part in ('val', 'test'):
         if 'ann_file' in (cfg.get(f'{part}_evaluator') or {}):
             cfg[f'{part}_evaluator'].ann_file = os.path.join(root, cfg[f'{part}_dataloader'].dataset.ann_file)
+
+
+def _is_folder(dataset: ConfigDict | None) -> bool:
+    return (dataset or {}).get('type', '').rpartition('.')[2] == 'LabelledFolder'
 
 
 def _plain(dataset: ConfigDict) -> list[ConfigDict]:
