@@ -108,6 +108,11 @@ def test_parts_can_be_joined_and_names_tell_them(dtd):
     assert torch.equal(dataset[7]['image'], TransferDataset('dtd', str(dtd), 'val', 10, 8)[3]['image'])
 
 
+def test_the_files_are_all_that_the_cache_must_know(dtd):
+    files = TransferDataset('dtd', str(dtd)).files()
+    assert files == sorted(map(str, (path for path in dtd.rglob('*') if path.is_file()))) and len(files) == 15
+
+
 def test_files_that_cannot_be_decoded_are_marked(dtd):
     (dtd / 'dtd/dtd/images/texture1/texture1_0.jpg').write_bytes(b'none')
     (dtd / 'dtd/dtd/images/texture2/texture2_0.jpg').unlink()
