@@ -37,23 +37,15 @@ class TransferSet(NamedTuple):
         splits: By name, the arguments for that part.
         num_classes: Number of classes.
         measure: What is reported of it: ``'top1'``, ``'mean_per_class'`` or ``'map11'``.
+        folders: Where its files are, below the root.
         layout: What lies in the root.
     """
     reader: Callable
     splits: Mapping[str, Mapping]
     num_classes: int
     measure: str
+    folders: Sequence[str]
     layout: str
-
-
-def pack(states: Tensor) -> Tensor:
-    """Labels of several classes ``(..., K)``, of ``ABSENT``, ``PRESENT`` and ``DIFFICULT``, as a number ``(...)`` with 2 bits for each."""
-    return (states.long() << 2 * torch.arange(states.shape[-1], device=states.device)).sum(-1)
-
-
-def unpack(labels: Tensor, num_classes: int) -> Tensor:
-    """What :func:`pack` was given; up to 31 classes."""
-    return labels[..., None] >> 2 * torch.arange(num_classes, device=labels.device) & 3
 
 
 class _Caltech101(Dataset):
@@ -83,14 +75,14 @@ class _VOC(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, Tensor]:
         image, tree = self.source[index]
         states = torch.full((len(VOC_CLASSES), ), ABSENT)
         for found in tree['annotation']['object']:
             label = VOC_CLASSES.index(found['name'])
             easy = found.get('difficult', '0') == '0'
             states[label] = PRESENT if easy or states[label] == PRESENT else DIFFICULT
-        return image, int(pack(states))
+        return image, states
 
 
 class _Listed(Dataset):
@@ -131,32 +123,46 @@ class _INaturalist2021(datasets.INaturalist):
         return self.all_categories
 
 
-TRAIN_TEST = dict(train=dict(train=True), test=dict(train=False))
+FLAG = dict(train=dict(train=True), test=dict(train=False))
+TWO_PARTS = dict(train=dict(split='train'), test=dict(split='test'))
 THREE_PARTS = dict(train=dict(split='train'), val=dict(split='val'), test=dict(split='test'))
 TRANSFER_SETS = {
-    'food101': TransferSet(datasets.Food101, dict(train=dict(split='train'), test=dict(split='test')), 101, 'top1',
-                           'food-101/images/<class>/*.jpg and food-101/meta/{train,test}.json'),
-    'cifar10': TransferSet(datasets.CIFAR10, TRAIN_TEST, 10, 'top1', 'cifar-10-batches-py of the Python version'),
-    'cifar100': TransferSet(datasets.CIFAR100, TRAIN_TEST, 100, 'top1', 'cifar-100-python of the Python version'),
-    'cars': TransferSet(datasets.StanfordCars, dict(train=dict(split='train'), test=dict(split='test')), 196, 'top1',
-                        'stanford_cars/{cars_train,cars_test}/*.jpg, stanford_cars/devkit, stanford_cars/cars_test_annos_withlabels.mat'),
-    'aircraft': TransferSet(datasets.FGVCAircraft, THREE_PARTS, 100, 'mean_per_class', 'fgvc-aircraft-2013b/data of the archive'),
-    'pets': TransferSet(datasets.OxfordIIITPet, dict(train=dict(split='trainval'), test=dict(split='test')), 37, 'mean_per_class',
-                        'oxford-iiit-pet/images/*.jpg and oxford-iiit-pet/annotations/{trainval,test}.txt'),
-    'flowers': TransferSet(datasets.Flowers102, THREE_PARTS, 102, 'mean_per_class', 'flowers-102/{jpg/*.jpg,imagelabels.mat,setid.mat}'),
-    'dtd': TransferSet(datasets.DTD, THREE_PARTS, 47, 'top1', 'dtd/dtd/{images,labels} of the archive'),
-    'caltech101': TransferSet(_Caltech101, TRAIN_TEST, 101, 'mean_per_class',
-                              'caltech101/101_ObjectCategories/<class>/image_0001.jpg, BACKGROUND_Google among the classes'),
-    'voc07': TransferSet(_VOC, dict(train=dict(image_set='train'), val=dict(image_set='val'), test=dict(image_set='test')), 20, 'map11',
-                         'VOCdevkit/VOC2007/{JPEGImages,Annotations,ImageSets/Main}, the test images among the others'),
-    'sun397': TransferSet(_sun397, dict(train=dict(part='Training'), test=dict(part='Testing')), 397, 'top1',
-                          'SUN397/<letter>/<class>/*.jpg, SUN397/ClassName.txt and SUN397/Partitions/{Training,Testing}_01.txt'),
-    'inat18': TransferSet(_inaturalist, dict(train=dict(year='2018', part='train'), test=dict(year='2018', part='val')), 8142, 'top1',
-                          '2018/<kingdom>/<number>/*.jpg, train2018.json and val2018.json'),
-    'inat19': TransferSet(_inaturalist, dict(train=dict(year='2019', part='train'), test=dict(year='2019', part='val')), 1010, 'top1',
-                          '2019/<kingdom>/<number>/*.jpg, train2019.json and val2019.json'),
-    'inat21': TransferSet(_INaturalist2021, dict(train=dict(version='2021_train'), test=dict(version='2021_valid')), 10000, 'top1',
-                          '{2021_train,2021_valid}/<class>/*.jpg'),
+    'food101': TransferSet(
+        datasets.Food101, TWO_PARTS, 101, 'top1', ['food-101'], 'food-101/images/<class>/*.jpg and food-101/meta/{train,test}.json'),
+    'cifar10': TransferSet(
+        datasets.CIFAR10, FLAG, 10, 'top1', ['cifar-10-batches-py'], 'cifar-10-batches-py of the Python version'),
+    'cifar100': TransferSet(
+        datasets.CIFAR100, FLAG, 100, 'top1', ['cifar-100-python'], 'cifar-100-python of the Python version'),
+    'cars': TransferSet(
+        datasets.StanfordCars, TWO_PARTS, 196, 'top1', ['stanford_cars'],
+        'stanford_cars/{cars_train,cars_test}/*.jpg, stanford_cars/devkit, stanford_cars/cars_test_annos_withlabels.mat'),
+    'aircraft': TransferSet(
+        datasets.FGVCAircraft, THREE_PARTS, 100, 'mean_per_class', ['fgvc-aircraft-2013b'], 'fgvc-aircraft-2013b/data of the archive'),
+    'pets': TransferSet(
+        datasets.OxfordIIITPet, dict(TWO_PARTS, train=dict(split='trainval')), 37, 'mean_per_class', ['oxford-iiit-pet'],
+        'oxford-iiit-pet/images/*.jpg and oxford-iiit-pet/annotations/{trainval,test}.txt'),
+    'flowers': TransferSet(
+        datasets.Flowers102, THREE_PARTS, 102, 'mean_per_class', ['flowers-102'], 'flowers-102/{jpg/*.jpg,imagelabels.mat,setid.mat}'),
+    'dtd': TransferSet(
+        datasets.DTD, THREE_PARTS, 47, 'top1', ['dtd'], 'dtd/dtd/{images,labels} of the archive'),
+    'caltech101': TransferSet(
+        _Caltech101, FLAG, 101, 'mean_per_class', ['caltech101'],
+        'caltech101/101_ObjectCategories/<class>/image_0001.jpg, BACKGROUND_Google among the classes'),
+    'voc07': TransferSet(
+        _VOC, {split: dict(image_set=split) for split in THREE_PARTS}, 20, 'map11', ['VOCdevkit/VOC2007'],
+        'VOCdevkit/VOC2007/{JPEGImages,Annotations,ImageSets/Main}, the test images among the others'),
+    'sun397': TransferSet(
+        _sun397, dict(train=dict(part='Training'), test=dict(part='Testing')), 397, 'top1', ['SUN397'],
+        'SUN397/<letter>/<class>/*.jpg, SUN397/ClassName.txt and SUN397/Partitions/{Training,Testing}_01.txt'),
+    'inat18': TransferSet(
+        _inaturalist, dict(train=dict(year='2018', part='train'), test=dict(year='2018', part='val')), 8142, 'top1', ['2018'],
+        '2018/<kingdom>/<number>/*.jpg, train2018.json and val2018.json'),
+    'inat19': TransferSet(
+        _inaturalist, dict(train=dict(year='2019', part='train'), test=dict(year='2019', part='val')), 1010, 'top1', ['2019'],
+        '2019/<kingdom>/<number>/*.jpg, train2019.json and val2019.json'),
+    'inat21': TransferSet(
+        _INaturalist2021, dict(train=dict(version='2021_train'), test=dict(version='2021_valid')), 10000, 'top1',
+        ['2021_train', '2021_valid'], '{2021_train,2021_valid}/<class>/*.jpg'),
 }
 
 
@@ -164,8 +170,8 @@ TRANSFER_SETS = {
 class TransferDataset(BaseDataset):
     """A labelled data set that others made, cropped the same way every time.
 
-    Items are those of :class:`mmdssl.datasets.LabelledFolder`. Names of images begin with that of their split. A label of VOC, whose
-    images have several classes, is read with :func:`unpack`.
+    Items are those of :class:`mmdssl.datasets.LabelledFolder`. Names of images begin with that of their split. Images of VOC have several
+    classes: their label says of each ``ABSENT`` (0), ``PRESENT`` (1) or ``DIFFICULT`` (2).
 
     Where a data set has an official part for validation, ``split=['train', 'val']`` is all that is trained on in the end. Caltech-101 has
     no parts: 30 images of each class are drawn, always the same. Of iNaturalist the official validation images are ``'test'``. Of DTD and
@@ -223,16 +229,21 @@ class TransferDataset(BaseDataset):
                              f"'{split}', and it should have {self.source.num_classes} classes: complete the copy")
         return [dict(name=f'{split}/{self.name}/{i:06d}', split=split, position=i) for i in range(len(part))]
 
-    def read(self, index: int) -> tuple[Image.Image | None, int]:
-        """The RGB image and its label; None and ``UNREADABLE`` where it cannot be decoded."""
+    def files(self) -> list[str]:
+        """All that its images and labels come from, sorted."""
+        return sorted(os.path.join(parent, name) for folder in self.source.folders
+                      for parent, _, names in os.walk(os.path.join(self.data_root, folder)) for name in names)
+
+    def read(self, index: int) -> tuple[Image.Image | None, int | Tensor]:
+        """The RGB image and its label; None, and ``UNREADABLE`` for a label, where it cannot be decoded."""
         info = self.get_data_info(index)
         try:
             image, label = self.parts[info['split']][info['position']]
-            return to_rgb(image), int(label)
+            return to_rgb(image), label if isinstance(label, Tensor) else int(label)
         except Exception as error:  # on broken data, decoders raise almost anything
             if isinstance(error, MemoryError) or getattr(error, 'errno', None) in NOT_OF_THE_FILE:
                 raise
-            return None, UNREADABLE
+            return None, torch.full((len(self.classes), ), UNREADABLE) if self.measure == 'map11' else UNREADABLE
 
     def __getitem__(self, index: int) -> dict:
         image, label = self.read(index)

@@ -115,9 +115,9 @@ class FeatureCache:
 
 def _of_data(dataset, settings: Mapping) -> dict[str, str]:
     """What tells the images of a dataset, and what is made of them, wherever they lie."""
-    files = [os.stat(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
-    labels = [dataset.get_data_info(index).get('label') for index in range(len(dataset))]
-    images = zip(image_names(dataset), ((file.st_size, file.st_mtime_ns) for file in files), labels)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    files = map(os.stat, dataset.files() if hasattr(dataset, 'files') else [info['img_path'] for info in infos])
+    images = [*zip(image_names(dataset), (info.get('label') for info in infos)), *((file.st_size, file.st_mtime_ns) for file in files)]
     return dict(images=fingerprint_text(map(str, images)), classes=fingerprint_text(map(repr, dataset.classes)),
                 settings={key: str(value) for key, value in sorted(settings.items()) if key != 'data_root'})
 

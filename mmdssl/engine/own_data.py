@@ -72,6 +72,11 @@ def use_labels(cfg: Config, folder: str) -> None:
 
 
 def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> None:
+    datasets = cfg[f'{stage}_dataloader'].dataset, cfg[f'{stage}_cfg'].bank.dataset
+    if all('split' in dataset for dataset in datasets):  # of a data set whose parts lie in one folder
+        for dataset in datasets:
+            dataset.data_root = folder
+        return
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
             raise InputError(f"{option} '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "

@@ -68,6 +68,8 @@ class ClusteringMetric:
         InputError: When called: the queries have fewer than 2 classes.
     """
 
+    uses_bank = False
+
     def __init__(self, k: Annotated[Sequence[Annotated[int, at_least(2)]], NonEmpty] = (10, 20, 50, 100, 200), draws: PositiveInt = 10,
                  n_init: PositiveInt = 10, seed: int = 0, extractor: Mapping | Extractor | None = None):
         self.k = tuple(k)
@@ -76,7 +78,7 @@ class ClusteringMetric:
         self.seed = seed
         self.extractor = Extractor.of(extractor)
 
-    def __call__(self, bank: Features, queries: Features) -> dict[str, float]:
+    def __call__(self, bank: Features | None, queries: Features) -> dict[str, float]:
         """All processes are given the same features; each clusters a share of the draws."""
         from sklearn.cluster import KMeans
         values, labels = normalize(queries.values, dim=-1).cpu().numpy(), queries.labels.cpu().numpy()

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from mmdssl.arguments import NonEmpty, Positive, PositiveInt, Range
-from mmdssl.datasets.transfer import DIFFICULT, PRESENT, unpack
+from mmdssl.datasets.transfer import DIFFICULT, PRESENT
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor, Features
 from mmdssl.registry import METRICS
@@ -275,7 +275,7 @@ class LogisticMetric:
 
     Args:
         measure: What the choice is made by: ``'top1'``; ``'mean_per_class'``, see :func:`mean_per_class`; or ``'map11'``, see
-            :func:`map11`, for labels of several classes (:func:`mmdssl.datasets.transfer.unpack`).
+            :func:`map11`, for images of several classes.
         val: The bank's images for validation: a share that is drawn, see :func:`holdout`, or how their names begin where the data set
             has such a part.
         penalties: See :class:`LogisticProblem`.
@@ -284,7 +284,7 @@ class LogisticMetric:
         extractor: What is read of the backbone, the arguments of :class:`mmdssl.protocols.features.Extractor`; vectors.
 
     Raises:
-        InputError: When called: the bank has no image to train on or none to validate on.
+        InputError: When called: the bank has no image to train on or none to validate on, or the measure is not for its labels.
     """
 
     def __init__(self, measure: Literal[tuple(MEASURES)] = 'top1', val: Annotated[float, BETWEEN] | str = 0.2,
@@ -300,30 +300,30 @@ class LogisticMetric:
     def __call__(self, bank: Features, queries: Features) -> dict[str, float]:
         """All processes are given the same features; each computes the losses of a share of the bank."""
         device, num_classes = get_device(), len(bank.classes)
-        labels, truth = bank.labels, queries.labels.to(device)
-        if self.measure == 'map11':
-            labels, truth = unpack(labels, num_classes), unpack(truth, num_classes)
-        train, val = self._parts(bank, labels)
-        problem = LogisticProblem(bank.values[train], labels[train], num_classes, device)
-        found = sweep(problem, bank.values[val], labels[val], MEASURES[self.measure], self.penalties, self.max_iterations)
-        whole = LogisticProblem(bank.values, labels, num_classes, device)
+        if (self.measure == 'map11') != (bank.labels.ndim == 2):
+            raise InputError(f"measure='{self.measure}' of LogisticMetric does not fit the data: map11 is for images of several classes, "
+                             'the others are for images of one')
+        train, val = self._parts(bank)
+        problem = LogisticProblem(bank.values[train], bank.labels[train], num_classes, device)
+        found = sweep(problem, bank.values[val], bank.labels[val], MEASURES[self.measure], self.penalties, self.max_iterations)
+        whole = LogisticProblem(bank.values, bank.labels, num_classes, device)
         final = whole.fit(found.penalty, found.classifier, self.max_iterations)
         if not final.converged:
             print_log(f'logistic regression has not converged in {self.max_iterations} iterations: raise max_iterations of LogisticMetric',
                       'current', logging.WARNING)
-        scores = final.scores(queries.values)
+        scores, truth = final.scores(queries.values), queries.labels.to(device)
         measures = ['map11'] if self.measure == 'map11' else ['top1', 'mean_per_class']
         return {**{f'logistic_{name}': MEASURES[name](scores, truth) for name in measures},
                 'logistic_val': max(found.scores), 'logistic_penalty': found.penalty}
 
-    def _parts(self, bank: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _parts(self, bank: Features) -> tuple[Tensor, Tensor]:
         """Indices to train on and to validate on."""
         if isinstance(self.val, str):
             chosen = torch.tensor([name.startswith(self.val) for name in bank.names], dtype=torch.bool)
             parts = (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
         else:
-            parts = holdout(labels, self.val, self.seed)
+            parts = holdout(bank.labels, self.val, self.seed)
         if not all(map(len, parts)):
             raise InputError(f'of the {len(bank)} images of the bank {len(parts[0])} are to train on and {len(parts[1])} to validate on '
                              f'with val={self.val!r} of LogisticMetric: take more images, or name the part that is for validation')
-        return parts[0].to(labels.device), parts[1].to(labels.device)
+        return parts[0].to(bank.labels.device), parts[1].to(bank.labels.device)

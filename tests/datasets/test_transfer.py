@@ -16,7 +16,7 @@ from torchvision import datasets
 
 from mmdssl.datasets import LabelledFolder, TransferDataset
 from mmdssl.datasets.images import image_names
-from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT, TRANSFER_SETS, VOC_CLASSES, pack, unpack
+from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT, TRANSFER_SETS, VOC_CLASSES
 from mmdssl.errors import InputError
 
 
@@ -108,6 +108,11 @@ def test_parts_can_be_joined_and_names_tell_them(dtd):
     assert torch.equal(dataset[7]['image'], TransferDataset('dtd', str(dtd), 'val', 10, 8)[3]['image'])
 
 
+def test_the_files_are_all_that_the_cache_must_know(dtd):
+    files = TransferDataset('dtd', str(dtd)).files()
+    assert files == sorted(map(str, (path for path in dtd.rglob('*') if path.is_file()))) and len(files) == 15
+
+
 def test_files_that_cannot_be_decoded_are_marked(dtd):
     (dtd / 'dtd/dtd/images/texture1/texture1_0.jpg').write_bytes(b'none')
     (dtd / 'dtd/dtd/images/texture2/texture2_0.jpg').unlink()
@@ -138,15 +143,12 @@ def test_voc_says_of_each_class_whether_it_is_there(tmp_path):
     write(folder / 'ImageSets/Main/train.txt', ['000001', '000003'])
     write(folder / 'ImageSets/Main/test.txt', ['000002'])
     train = TransferDataset('voc07', str(tmp_path), 'train')
-    states = unpack(torch.tensor(labels(train)), 20)
+    states = next(iter(DataLoader(train, batch_size=2)))['label']
     assert {VOC_CLASSES[k]: state for k, state in enumerate(states[0].tolist()) if state} == dict(dog=PRESENT, person=DIFFICULT)
     assert {VOC_CLASSES[k]: state for k, state in enumerate(states[1].tolist()) if state} == dict(cat=PRESENT, tvmonitor=DIFFICULT)
-    assert unpack(torch.tensor(labels(TransferDataset('voc07', str(tmp_path), 'test'))), 20).tolist() == [[PRESENT] + 19 * [ABSENT]]
-
-
-def test_packed_labels_come_back():
-    states = torch.randint(3, (50, 31))
-    assert torch.equal(unpack(pack(states), 31), states) and pack(states).min() >= 0
+    assert TransferDataset('voc07', str(tmp_path), 'test')[0]['label'].tolist() == [PRESENT] + 19 * [ABSENT]
+    (folder / 'JPEGImages/000001.jpg').write_bytes(b'none')
+    assert train[0]['label'].tolist() == 20 * [-1]
 
 
 def test_caltech_draws_thirty_of_each_class(tmp_path, monkeypatch):

@@ -8,12 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.dist import get_rank
+from PIL import Image
 from processes import run_ranks
 
-from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT, pack
+from mmdssl.datasets import TransferDataset, ViewsPreprocessor
+from mmdssl.datasets.transfer import ABSENT, DIFFICULT, PRESENT
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Features
 from mmdssl.protocols.logistic import PENALTIES, LogisticMetric, LogisticProblem, holdout, map11, mean_per_class, sweep, top1
+from mmdssl.registry import MODELS
 
 
 def blobs(num_images=300, num_classes=4, dim=12):
@@ -158,7 +161,7 @@ def test_the_metric_chooses_fits_to_the_whole_bank_and_tests_once():
 
 def test_an_official_part_for_validation_is_told_by_its_names():
     bank, queries = bank_and_queries()
-    train, val = LogisticMetric(val='val/')._parts(bank, bank.labels)
+    train, val = LogisticMetric(val='val/')._parts(bank)
     assert val.tolist() == list(range(0, 400, 5)) and len(train) == 320
     assert set(LogisticMetric(val='val/', penalties=GRID)(bank, queries)) == {
         'logistic_top1', 'logistic_mean_per_class', 'logistic_val', 'logistic_penalty'}
@@ -170,10 +173,12 @@ def test_an_official_part_for_validation_is_told_by_its_names():
 
 def test_several_classes_of_an_image():
     def several(labels):
-        return pack(torch.stack([torch.where(labels == 0, PRESENT, ABSENT), torch.where(labels >= 2, labels - 1, ABSENT)], dim=1))
+        return torch.stack([torch.where(labels == 0, PRESENT, ABSENT), torch.where(labels >= 2, labels - 1, ABSENT)], dim=1)
     bank, queries = (Features(part.values, part.labels, ['a', 'b'], part.names) for part in bank_and_queries(several))
     found = LogisticMetric('map11', penalties=GRID)(bank, queries)
     assert set(found) == {'logistic_map11', 'logistic_val', 'logistic_penalty'} and 60 < found['logistic_map11'] <= 100
+    with pytest.raises(InputError, match="measure='top1' .* does not fit"):
+        LogisticMetric()(bank, queries)
 
 
 def fit_and_save(path):
@@ -192,3 +197,35 @@ def test_two_processes_reach_the_optimum_of_one(tmp_path):
     first, second = (torch.load(tmp_path / name) for name in '01')
     assert torch.equal(first[0], second[0]) and first[1] == second[1] == pytest.approx(one[1])
     torch.testing.assert_close(first[0], one[0], rtol=0, atol=1e-4)
+
+
+def test_voc_from_the_command_line_with_one_process_and_two(tmp_path, tiny_backbone, tiny_weights, evaluated):
+    """Photos whose brightness tells the classes, so that even a network of random weights finds them."""
+    folder, rng, config = tmp_path / 'voc/VOCdevkit/VOC2007', np.random.default_rng(0), 'configs/classification/logistic_voc07.py'
+    for name in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
+        (folder / name).mkdir(parents=True)
+    for part, start, end in (('train', 0, 12), ('val', 12, 18), ('test', 18, 30)):
+        (folder / f'ImageSets/Main/{part}.txt').write_text('\n'.join(f'{i:06d}' for i in range(start, end)))
+    for i in range(30):
+        pixels = rng.integers(0, 60, (34, 40, 3)) + np.array([150 * (i % 2), 150 * (i % 3 == 0), 0])
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f'JPEGImages/{i:06d}.jpg')
+        found = ['cat'] * (i % 2) + ['dog'] * (i % 3 == 0)
+        (folder / f'Annotations/{i:06d}.xml').write_text(''.join(['<annotation>', *(
+            f'<object><name>{name}</name><difficult>0</difficult></object>' for name in found), '</annotation>']))
+    options = ['test_cfg.bank.num_workers=0', 'test_evaluator.penalties=[1.,0.01,0.0001]']
+    found = evaluated(config, tmp_path / 'voc', *options, f'test_cfg.cache={tmp_path}/cache')
+    assert evaluated(config, tmp_path / 'voc', *options, 'test_cfg.cache=None', processes=2) == pytest.approx(found)
+    backbone = MODELS.build(dict(tiny_backbone, init_cfg=dict(type='SSLPretrained', checkpoint=str(tiny_weights))))
+    backbone.init_weights()
+    normalise, values = ViewsPreprocessor().normalise, []
+    bank, queries = (TransferDataset('voc07', str(tmp_path / 'voc'), split, 32, 32) for split in (['train', 'val'], 'test'))
+    for dataset in (bank, queries):
+        items = [dataset[i] for i in range(len(dataset))]
+        with torch.no_grad():
+            values.append((backbone.eval().features(normalise(torch.stack([item['image'] for item in items]))),
+                           torch.stack([item['label'] for item in items])))
+    (features, labels), (theirs, truth) = values
+    choice = sweep(LogisticProblem(features[:12], labels[:12], 20), features[12:], labels[12:], map11, [1., 0.01, 0.0001])
+    wanted = map11(LogisticProblem(features, labels, 20).fit(choice.penalty).scores(theirs), truth)
+    assert found == pytest.approx(dict(logistic_map11=wanted, logistic_val=max(choice.scores), logistic_penalty=choice.penalty), abs=1e-3)
+    assert wanted > 90
