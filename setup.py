@@ -30,6 +30,7 @@ setup(
         'pycocotools',
         'rich',
         'safetensors',
+        'scikit-learn',
         'scipy',
         'shapely',
         'tensorboard',

@@ -1,4 +1,5 @@
-"""Evaluate: a detector or segmentor from its checkpoint, or, by a config that trains nothing (configs/video), a backbone from anywhere."""
+"""Evaluate: a detector or segmentor from its checkpoint, or, by a config that trains nothing (configs/classification, configs/video), a
+backbone from anywhere."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +10,7 @@ import mmdssl  # noqa: F401  registers everything
 from mmdssl.cli.arguments import add_arguments, read_config
 from mmdssl.cli.guard import guarded
 from mmdssl.engine.config_check import check_config, explain_refusals
-from mmdssl.engine.own_data import use_data
+from mmdssl.engine.own_data import fit_images, use_data
 from mmdssl.engine.own_weights import use_weights
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
@@ -18,7 +19,7 @@ from mmdssl.registry import RUNNERS
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 2 after an error that the message on stderr explains."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, for instance configs/video/davis2017.py')
+    parser.add_argument('config', help='config file, for instance configs/classification/knn.py')
     parser.add_argument('checkpoint', help='what to evaluate')
     add_arguments(parser)
     parser.add_argument('--random', action='store_true',
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
 def change(cfg: Config, args: argparse.Namespace) -> None:
     """What the arguments of this tool change in the config."""
     if not cfg.get('test_cfg'):
-        raise InputError(f'{args.config} has no test_cfg, so there is nothing to evaluate: pretraining measures k-NN while it runs')
+        raise InputError(f'{args.config} has no test_cfg, so there is nothing to evaluate: for the backbone of a pretraining run use '
+                         'configs/classification/knn.py or another config of a task')
     trains = cfg.get('train_dataloader') is not None
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
@@ -46,5 +48,7 @@ def change(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = args.checkpoint
     else:
         use_weights(cfg, args.checkpoint, load=not args.random)
+        if 'bank' in cfg.test_cfg:
+            fit_images(cfg)
     if args.data:
         use_data(cfg, args.data)

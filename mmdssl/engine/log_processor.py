@@ -23,10 +23,11 @@ class LogProcessor(base.LogProcessor):
     def __init__(self, *args, mean_pattern: str = r'.*(loss|time|grad_norm|entropy|kl).*', **kwargs):
         super().__init__(*args, mean_pattern=mean_pattern, **kwargs)
 
-    def get_log_after_epoch(self, runner: base.Runner, *args, **kwargs) -> tuple[dict, str]:
-        tag, line = super().get_log_after_epoch(runner, *args, **kwargs)
+    def get_log_after_epoch(self, runner: base.Runner, batch: int, mode: str, *args, **kwargs) -> tuple[dict, str]:
+        tag, line = super().get_log_after_epoch(runner, batch, mode, *args, **kwargs)
         accuracies = '  '.join(f'{name}: {value:.1f}' for name, value in tag.items() if 'knn' in name)
-        return tag, f'Epoch(val) [{self._get_epoch(runner, "val")}]  {accuracies}' if accuracies else line
+        title = f'Epoch(val) [{self._get_epoch(runner, "val")}]' if mode == 'val' else 'Test'
+        return tag, f'{title}  {accuracies}' if accuracies else line
 
     def _collect_scalars(self, custom_cfg: list[dict], runner: base.Runner, mode: str,
                          reserve_prefix: bool = False) -> dict:

@@ -1,20 +1,24 @@
-"""Training with exact resume, and k-NN validation."""
+"""Training with exact resume, and protocols on frozen features."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 import torch
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mmdssl.arguments import NonNegativeInt, PositiveInt
+from mmdssl.engine.feature_cache import FeatureCache
 from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.replay import save_replay
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
-from mmdssl.protocols.features import extract
+from mmdssl.protocols.features import Extractor, Features, extract
+from mmdssl.protocols.propagation import PRECISIONS
 from mmdssl.registry import LOOPS, METRICS
 
 
@@ -105,26 +109,30 @@ def step_seed(seed: int, iteration: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, iteration, rank]).generate_state(1, np.uint64)[0])
 
 
-@LOOPS.register_module()
-class KNNLoop(BaseLoop):
-    """Validation by nearest neighbours: how well do the backbone's features of a labelled bank classify the queries?
+@LOOPS.register_module(name=['ProtocolLoop', 'KNNLoop'])
+class ProtocolLoop(BaseLoop):
+    """Validation or test by protocols on frozen features: what do those of a labelled bank say of the queries?
 
-    Features are those of ``model.backbone``, in fp32 and L2-normalised. Every process computes a share of them and then
-    classifies a share of the queries.
+    Features are those of ``model.backbone``. Every process computes a share of them, and is then given all.
 
     Args:
         runner: The runner.
-        dataloader: Config of the queries (``val_dataloader``): a :class:`mmdssl.datasets.LabelledFolder`. Sampler and
-            collate function may be left out.
-        evaluator: Config of the metric (``val_evaluator``), for instance :class:`mmdssl.protocols.knn.KNNMetric`.
-        bank: Config of a dataloader, as ``dataloader``, of the images among which neighbours are looked for.
+        dataloader: Config of the queries (``val_dataloader`` or ``test_dataloader``): a :class:`mmdssl.datasets.LabelledFolder`.
+            Sampler and collate function may be left out.
+        evaluator: Config of the protocol (``val_evaluator`` or ``test_evaluator``), for instance
+            :class:`mmdssl.protocols.knn.KNNMetric`; or a list of several, whose metrics are put together. One without an ``extractor``
+            is given the backbone.
+        bank: Config of a dataloader, as ``dataloader``, of the images with which queries are compared, or from which is learnt.
+        cache: Folder where features are kept for other protocols, see :class:`mmdssl.engine.feature_cache.FeatureCache`; None for none.
+        amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
 
     Raises:
-        InputError: The two have different class folders, the bank has fewer images than the metric wants neighbours, or the backbone
-            has no ``features(images)``.
+        InputError: The two have different class folders, the bank has fewer images than the protocol needs, or the backbone has no
+            ``features(images)``.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict, bank: dict):
+    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict | list[dict], bank: dict, cache: str | None = None,
+                 amp: Literal[tuple(PRECISIONS)] | None = None):
         backbone = unwrap(runner.model).backbone
         if not hasattr(backbone, 'features'):
             raise InputError(f'k-NN needs a backbone with features(images), which gives a vector per image, and {type(backbone).__name__} '
@@ -132,23 +140,41 @@ class KNNLoop(BaseLoop):
         in_order = dict(sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
         super().__init__(runner, {**in_order, **dataloader})
         self.bank = runner.build_dataloader({**in_order, **bank}, seed=runner.seed)
-        self.evaluator = METRICS.build(evaluator)
-        if hasattr(self.evaluator, 'check_bank'):
-            self.evaluator.check_bank(len(self.bank.dataset))
-        classes, bank_classes = (loader.dataset.classes for loader in (self.dataloader, self.bank))
-        if classes != bank_classes:
-            differ = ', '.join(sorted(set(classes) ^ set(bank_classes))[:5])
-            raise InputError(f'the class folders of val_dataloader and of the k-NN bank differ ({differ}): point both '
-                             'at parts of the same data set')
+        self.settings = {self.bank: bank['dataset'], self.dataloader: dataloader['dataset']}
+        self.cache, self.amp = cache, amp
+        self.protocols = [METRICS.build(each) for each in ([evaluator] if isinstance(evaluator, Mapping) else evaluator)]
+        for protocol in self.protocols:
+            if hasattr(protocol, 'check_bank'):
+                protocol.check_bank(len(self.bank.dataset))
+        self._check_classes(*(loader.dataset for loader in (self.dataloader, self.bank)))
+
+    @staticmethod
+    def _check_classes(queries: Dataset, bank: Dataset) -> None:
+        lacking = [f'{who} {", ".join(sorted(lost)[:5])}' for who, lost in (
+            ('the bank lacks', set(queries.classes) - set(bank.classes)),
+            ('the queries lack', set(bank.classes) - set(queries.classes))) if lost]
+        if lacking:
+            raise InputError(f"the class folders of the queries '{queries.data_root}' and of the bank '{bank.data_root}' differ "
+                             f'({"; ".join(lacking)}): point both at parts of the same data set')
 
     def run(self) -> dict[str, float]:
-        self.runner.call_hook('before_val')
-        self.runner.call_hook('before_val_epoch')
+        stage = 'test' if self.runner._test_loop is self else 'val'
+        self.runner.call_hook(f'before_{stage}')
+        self.runner.call_hook(f'before_{stage}_epoch')
         self.runner.model.eval()
-        model = unwrap(self.runner.model)
-        bank, queries = (extract(model.backbone, loader, self.evaluator.extractor, model.data_preprocessor.normalise)
-                         for loader in (self.bank, self.dataloader))
-        metrics = self.evaluator(bank, queries)
-        self.runner.call_hook('after_val_epoch', metrics=metrics)
-        self.runner.call_hook('after_val')
+        metrics: dict[str, float] = {}
+        for extractor in dict.fromkeys(getattr(protocol, 'extractor', None) for protocol in self.protocols):
+            measured = [unwrap(self.runner.model).backbone] if extractor is None else self._features(extractor)
+            for protocol in self.protocols:
+                if getattr(protocol, 'extractor', None) == extractor:
+                    metrics.update(protocol(*measured))
+        self.runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
+        self.runner.call_hook(f'after_{stage}')
         return metrics
+
+    def _features(self, extractor: Extractor) -> list[Features]:
+        model, loaders = unwrap(self.runner.model), (self.bank, self.dataloader)
+        if self.cache is None:
+            return [extract(model.backbone, loader, extractor, model.data_preprocessor.normalise, self.amp) for loader in loaders]
+        cache = FeatureCache(self.cache, model, self.runner.cfg.model, self.amp)
+        return [cache.read(loader, self.settings[loader], extractor) for loader in loaders]

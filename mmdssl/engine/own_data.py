@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -21,9 +22,9 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
 
     Args:
         cfg: The config, changed in place.
-        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For other tasks the root of the data
-            set, laid out as COCO, ADE20K or DAVIS is; for classification ``train`` and ``val`` with one folder per class, whose number
-            the model follows.
+        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols and classifiers a folder with
+            ``train`` and ``val``, one folder per class in each, whose number a classifier follows. For other tasks the root of the data
+            set, laid out as COCO, ADE20K or DAVIS is.
         knn: For pretraining, a folder with ``train`` and ``val``, one folder per class in each.
 
     Raises:
@@ -37,26 +38,54 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
         _use_images(cfg, path)
         if not knn:  # what the config says of k-NN belongs to its own images
             cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    elif 'bank' in (cfg.get('test_cfg') or {}):
+        _use_class_folders(cfg, 'test', path, '--data')
+        _name_data(cfg, path)
     else:
         _use_root(cfg, path)
         folders = [dataset for loader in filter(None, map(cfg.get, LOADERS)) for dataset in _plain(loader.dataset) if _is_folder(dataset)]
         if folders and 'num_classes' in cfg.get('model', {}):
-            found = len(class_names(folders[0].data_root))
-            if found != cfg.model.num_classes:  # another data set than that of the config
-                cfg.model.num_classes = found
-                cfg.default_hooks.record.dataset = Path(path).absolute().name
+            cfg.model.num_classes = len(class_names(folders[0].data_root))
+            _name_data(cfg, path)
+
+
+def fit_images(cfg: Config) -> None:
+    """Give protocols images of the size that a small network was pretrained on, where the config has larger ones."""
+    backbone = cfg.model.backbone
+    frame = backbone.get('img_size') or backbone.get('model_args', {}).get('img_size')
+    if isinstance(frame, int):
+        for loader in (cfg.get('test_dataloader'), cfg.test_cfg.get('bank')):
+            dataset = loader.dataset
+            if dataset.get('size', 0) > frame:
+                dataset.resize, dataset.size = round(dataset.resize * frame / dataset.size), frame
 
 
 def use_labels(cfg: Config, folder: str) -> None:
     """Validate by k-NN on other labelled images."""
     if not cfg.get('val_cfg') or 'bank' not in cfg.val_cfg:
-        raise InputError(f'--knn has nothing to change: {cfg.filename} has no val_cfg of type KNNLoop')
+        raise InputError(f'--knn has nothing to change: {cfg.filename} has no val_cfg of type ProtocolLoop')
+    _use_class_folders(cfg, 'val', folder, '--knn')
+
+
+def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> None:
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
-            raise InputError(f"--knn '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
+            raise InputError(f"{option} '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
                              'class')
-    cfg.val_dataloader.dataset.data_root = str(Path(folder, 'val'))
-    cfg.val_cfg.bank.dataset.data_root = str(Path(folder, 'train'))
+    cfg[f'{stage}_dataloader'].dataset.data_root = str(Path(folder, 'val'))
+    cfg[f'{stage}_cfg'].bank.dataset.data_root = str(Path(folder, 'train'))
+
+
+def _name_data(cfg: Config, path: str) -> None:
+    record = cfg.default_hooks.get('record') or {}
+    if record.get('dataset') == 'imagenet-1k' and not _is_imagenet(Path(path)):
+        record.dataset = Path(path).resolve().name
+
+
+def _is_imagenet(folder: Path) -> bool:
+    """By the names of its 1000 classes: other numbers would stand beside published ones that are of other data."""
+    classes = [entry.name for entry in Path(folder, 'val').iterdir() if entry.is_dir()]
+    return len(classes) == 1000 and all(re.fullmatch(r'n\d{8}', name) for name in classes)
 
 
 def _use_images(cfg: Config, path: str) -> None:

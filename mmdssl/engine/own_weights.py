@@ -15,6 +15,9 @@ from mmdssl.registry import MODELS
 # What a task decides about a backbone; all else follows from the checkpoint.
 OF_THE_TASK = ('out_indices', 'out_norm', 'pyramid', 'window_size', 'global_blocks', 'checkpointing', 'frozen', 'drop_path_rate')
 
+# Where a model has no other parts, none depends on the kind of its backbone.
+ALONE = {'type', 'backbone', 'data_preprocessor'}
+
 # Those with torchvision's names, whichever package builds them.
 PLAIN_RESNET = re.compile(r'resnet\d+')
 
@@ -40,7 +43,7 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
                          "init_cfg=dict(type='SSLPretrained', checkpoint=...)")
     found = backbone_config(checkpoint, network)
     kinds = {config['type'].rpartition('.')[2] for config in (found, old)}
-    resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'})
+    resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'}) or set(cfg.model) <= ALONE
     if not resizable and not all(PLAIN_RESNET.fullmatch(backbone_name(config)) for config in (found, old)):
         raise InputError(f'{checkpoint} holds a {found["type"]} and {cfg.filename} has a {old.type} as backbone: use a config for that '
                          'kind of network')
@@ -53,7 +56,7 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
     task = {key: old[key] for key in OF_THE_TASK if key in old}
     if 'mask_token' in found:  # a distributed run would wait for the gradient of one that masks nothing
         found = dict(found, mask_token=old.get('mask_token', False))
-    if 'VisionTransformer' in kinds:
+    if kinds == {'VisionTransformer'}:
         before, after = (_sizes(backbone)['depth'] for backbone in (old, found))
         for key in ('out_indices', 'global_blocks'):
             if key in task:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from mmdssl.arguments import NonEmpty, PositiveInt, checked
 from mmdssl.datasets.images import image_names
 from mmdssl.errors import InputError
+from mmdssl.protocols.propagation import PRECISIONS
 
 
 @checked
@@ -93,7 +94,7 @@ class Features:
 
     Attributes:
         values: ``(n, D)``, or of patches ``(n, N, D)``, fp32; a file that is mapped into memory where they come from a cache.
-        labels: ``(n,)``, on the device of ``values``.
+        labels: ``(n,)``, or ``(n, K)`` where an image has several, on the device of ``values``.
         classes: Names of the classes.
         names: Paths of the images below the folder of the dataset.
     """
@@ -107,19 +108,21 @@ class Features:
 
 
 @torch.no_grad()
-def read_batches(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor,
-                 normalise: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def read_batches(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor],
+                 amp: str | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """This process's share of a dataset: indices ``(B,)``, labels and fp32 features of its batches, on the backbone's device.
 
-    What cannot be decoded has a negative label.
+    What cannot be decoded has a negative label. The arguments are those of :func:`extract`.
     """
     device = next(backbone.parameters()).device
     for batch in dataloader:
-        yield batch['index'].to(device), batch['label'].to(device), extractor(backbone, normalise(batch['image'])).float()
+        with torch.autocast(device.type, PRECISIONS.get(amp), enabled=amp is not None):
+            values = extractor(backbone, normalise(batch['image']))
+        yield batch['index'].to(device), batch['label'].to(device), values.float()
 
 
-@torch.no_grad()
-def extract(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor]) -> Features:
+def extract(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor],
+            amp: str | None = None) -> Features:
     """Features of a labelled dataset, in memory.
 
     Files that cannot be decoded are left out, with a warning.
@@ -129,24 +132,34 @@ def extract(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, n
         dataloader: Of a dataset as :class:`mmdssl.datasets.LabelledFolder`; each process has a share of it.
         extractor: What to read.
         normalise: Makes of images ``(B, 3, H, W)`` uint8 what the backbone takes.
+        amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
 
     Raises:
         InputError: No file can be decoded.
     """
-    dataset, device = dataloader.dataset, next(backbone.parameters()).device
-    values = None
-    labels, times = (torch.zeros(len(dataset), dtype=torch.long, device=device) for _ in range(2))
-    for index, label, found in read_batches(backbone, dataloader, extractor, normalise):
+    dataset, values = dataloader.dataset, None
+    for index, label, found in read_batches(backbone, dataloader, extractor, normalise, amp):
         if values is None:
-            values = found.new_zeros(len(dataset), *found.shape[1:])
+            values, labels = (each.new_zeros(len(dataset), *each.shape[1:]) for each in (found, label))
+            times = index.new_zeros(len(dataset))
         values[index], labels[index], times[index] = found, label, 1
     for share in (values, labels, times):
         all_reduce(share)
     # a sampler that makes the shares equally large gives some images to two processes
-    values, labels = values / times.view(-1, *[1] * (values.ndim - 1)), labels // times
-    kept = (labels >= 0).nonzero().flatten()
+    values, labels = values / beside(times, values), labels // beside(times, labels)
+    kept = readable(labels)
     names = readable_names(dataset, kept.tolist())
     return Features(values[kept], labels[kept], dataset.classes, names)
+
+
+def beside(times: Tensor, values: Tensor) -> Tensor:
+    """``(n,)`` in a shape that is broadcast to values ``(n, ...)``."""
+    return times.view(-1, *[1] * (values.ndim - 1))
+
+
+def readable(labels: Tensor) -> Tensor:
+    """Indices of the images that could be decoded, of labels ``(n,)`` or ``(n, K)``."""
+    return (labels >= 0).flatten(1).all(1).nonzero().flatten() if labels.ndim > 1 else (labels >= 0).nonzero().flatten()
 
 
 def readable_names(dataset: BaseDataset, kept: Sequence[int]) -> list[str]:

@@ -15,7 +15,7 @@ from mmdssl.engine.config_check import check_config
 from mmdssl.engine.own_weights import use_weights
 
 ROOT = Path(__file__).parents[2] / 'configs/classification'
-CONFIGS = sorted(ROOT.glob('*.py'))
+CONFIGS = sorted(path for path in ROOT.glob('*.py') if 'train_cfg' in Config.fromfile(path))
 TINY = dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=24, depth=12, num_heads=2), img_size=32, patch_size=8, mask_token=True)
 
 

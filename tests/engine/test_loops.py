@@ -158,5 +158,5 @@ def test_knn_on_different_classes_is_an_input_error(train, tmp_path):
     cfg = knn_config(colour_folders(tmp_path / 'data'))
     colour_folders(tmp_path / 'other', ('blue', 'green', 'yellow'))
     cfg['val_dataloader']['dataset']['data_root'] = str(tmp_path / 'other/val')
-    with pytest.raises(InputError, match=r'differ \(red, yellow\)'):
+    with pytest.raises(InputError, match=r'differ \(the bank lacks yellow; the queries lack red\)'):
         train(**cfg)

@@ -157,7 +157,7 @@ def knn_config(root: Path) -> dict:
     """Validation by k-NN on :func:`colour_folders`, to be merged into :func:`toy_config`."""
     def loader(part):
         return dict(batch_size=5, dataset=dict(type='LabelledFolder', data_root=str(root / part), resize=4, size=4))
-    return {'val_dataloader': loader('val'), 'val_cfg': dict(type='KNNLoop', bank=loader('train')),
+    return {'val_dataloader': loader('val'), 'val_cfg': dict(type='ProtocolLoop', bank=loader('train')),
             'val_evaluator': dict(type='KNNMetric', k=(1, 3))}
 
 

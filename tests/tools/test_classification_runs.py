@@ -130,7 +130,7 @@ def test_fine_tuning_on_two_processes_and_its_test(folder, backbone, tmp_path):
 @pytest.mark.parametrize(('text', 'kind'), [(PROBE + "custom_hooks = [dict(type='AlgorithmHook'), dict(type='StopOnceHook')]\n", 'linear'),
                                             (FINETUNE, 'finetune')], ids=['linear', 'finetune'])
 def test_a_stopped_run_goes_on_to_the_same_weights(text, kind, folder, backbone, tmp_path):
-    """Erasing, mixup, CutMix, dropped paths, repeated images, the moving average and the best epoch so far, all in the middle of an epoch."""
+    """Erasing, mixup, CutMix, dropped paths, repeated images, the moving average and the best epoch so far, from the middle of an epoch."""
     args = (config(tmp_path, text, kind), '--data', folder, '--pretrained', backbone)
     run_tool('train', *args, '--work-dir', tmp_path / 'whole')
     again = [*map(str, args), '--work-dir', str(tmp_path / 'stopped')]

@@ -38,7 +38,7 @@ train_dataloader = dict(
     dataset=dict(type='ImageFolder', data_root='data/train',
                  views=dict(global_=dict(type='CropViews', size=16, scale=(0.25, 1.0), num=2))))
 val_dataloader = dict(batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/val', resize=16, size=16))
-val_cfg = dict(type='KNNLoop', bank=dict(
+val_cfg = dict(type='ProtocolLoop', bank=dict(
     batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/train', resize=16, size=16)))
 val_evaluator = dict(type='KNNMetric', k=(3, ))
 train_cfg = dict(type='TrainLoop', max_epochs=2, val_before_train=True)
@@ -241,7 +241,8 @@ def test_compiled_blocks_train_alike(main, here, monkeypatch):
 
 
 @pytest.mark.parametrize('moment, n', [
-    ('mmdssl.engine.loops.KNNLoop.run', 1), ('mmdssl.engine.loops.KNNLoop.run', 3), ('mmdssl.protocols.knn.KNNMetric.__call__', 2),
+    ('mmdssl.engine.loops.ProtocolLoop.run', 1), ('mmdssl.engine.loops.ProtocolLoop.run', 3),
+    ('mmdssl.protocols.knn.KNNMetric.__call__', 2),
     ('mmdssl.engine.hooks.CheckpointHook._save_best_checkpoint', 2), ('mmdssl.engine.hooks.CheckpointHook._save_best_checkpoint', 3)])
 def test_each_evaluation_of_a_killed_run_is_recorded_once(main, here, monkeypatch, moment, n):
     """Killed before or in an evaluation, or after its record and before its checkpoint."""

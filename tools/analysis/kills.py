@@ -148,7 +148,7 @@ PLACES: dict[str, tuple[Callable[[int], None], tuple[int, ...]]] = {
     'before_rename': (before(files.os, 'replace'), (1, 2, 3, 4, 5, 6)),
     'after_rename': (after(files.os, 'replace'), (2, 3, 4, 5, 6)),
     'before_deletion': (before(CheckpointHook, '_remove_outdated'), (3, 4, 5)),
-    'before_validation': (before(loops.KNNLoop, 'run'), (1, 2, 5)),
+    'before_validation': (before(loops.ProtocolLoop, 'run'), (1, 2, 5)),
     'in_validation': (after(loops, 'extract'), (1, 2, 3, 9)),
     'after_metrics': (after(KNNMetric, '__call__'), (2, 5)),
     'half_record': (half_record, (1, 3, 5)),

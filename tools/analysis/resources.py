@@ -54,7 +54,7 @@ train_dataloader = dict(
     dataset=dict(type='ImageFolder', data_root='{data}/train',
                  views=dict(global_=dict(type='CropViews', size=16, scale=(0.25, 1.0), num=2))))
 val_dataloader = dict(batch_size=5, num_workers=1, dataset=dict(type='LabelledFolder', data_root='{data}/val', resize=16, size=16))
-val_cfg = dict(type='KNNLoop', bank=dict(
+val_cfg = dict(type='ProtocolLoop', bank=dict(
     batch_size=5, num_workers=1, dataset=dict(type='LabelledFolder', data_root='{data}/train', resize=16, size=16)))
 val_evaluator = dict(type='KNNMetric', k=(3, ))
 train_cfg = dict(type='TrainLoop', max_epochs=3)

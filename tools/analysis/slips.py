@@ -35,7 +35,7 @@ train_dataloader = dict(
     dataset=dict(type='ImageFolder', data_root='data/images/train',
                  views=dict(global_=dict(type='CropViews', size=16, scale=(0.25, 1.0), num=2))))
 val_dataloader = dict(batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/images/val', resize=16, size=16))
-val_cfg = dict(type='KNNLoop', bank=dict(
+val_cfg = dict(type='ProtocolLoop', bank=dict(
     batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/images/train', resize=16, size=16)))
 val_evaluator = dict(type='KNNMetric', k=(3, ))
 train_cfg = dict(type='TrainLoop', max_epochs=1)
@@ -245,8 +245,9 @@ TEXTS = {
     'head-missing': (',\n    head=dict(num_prototypes=8, hidden_dim=16, bottleneck_dim=8)', ''),
     'scale-missing': (', scale=(0.25, 1.0)', ''),
     'max-epochs-missing': (', max_epochs=1', ''),
-    'bank-missing': ("type='KNNLoop', bank=dict(\n    batch_size=5, dataset=dict(type='LabelledFolder', data_root='data/images/train', "
-                     'resize=16, size=16)))', "type='KNNLoop')"),
+    'bank-missing': ("type='ProtocolLoop', bank=dict(\n    batch_size=5, "
+                     "dataset=dict(type='LabelledFolder', data_root='data/images/train', "
+                     'resize=16, size=16)))', "type='ProtocolLoop')"),
     'unknown-argument': ('num_prototypes=8', 'num_protos=8'),
     'base-batch-size-missing': (', base_batch_size=256', ''),
     'dataset-missing': (PRETRAIN[PRETRAIN.index("    dataset=dict(type='ImageFolder'"):PRETRAIN.index('val_dataloader')], ')\n'),

@@ -25,7 +25,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='LabelledFolder', data_root='data/imagenet/val', resize=256, size=224))
 val_cfg = dict(
-    type='KNNLoop',
+    type='ProtocolLoop',
     bank=dict(
         batch_size=256,
         num_workers=8,

@@ -22,7 +22,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(type='LabelledFolder', data_root='data/small/val', resize=64, size=64))
 val_cfg = dict(
-    type='KNNLoop',
+    type='ProtocolLoop',
     bank=dict(
         batch_size=250,
         num_workers=2,

@@ -16,6 +16,7 @@ from mmdssl.datasets.images import image_names
 from mmdssl.engine.backbone import backbone_of, config_of
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.models.backbones.names import backbone_name
+from mmdssl.protocols.frozen_backbone import FrozenBackbone
 from mmdssl.registry import HOOKS
 from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, is_recorded, standard_metrics
 
@@ -30,8 +31,8 @@ class RecordHook(Hook):
     A resumed run that repeats an evaluation of its training (same weights, progress, data and config) does not record it again.
 
     Args:
-        task: What was measured, as the published rows call it: ``'knn'``, ``'detection'``, ``'segmentation'``,
-            ``'video-segmentation'``.
+        task: What was measured, as the published rows call it: ``'knn'``, ``'linear'``, ``'detection'``, ``'segmentation'``,
+            ``'video-segmentation'`` ...
         dataset: Name of the evaluation data, as the published rows have it.
         framework: Head and schedule, as the published rows have it.
     """
@@ -49,7 +50,7 @@ class RecordHook(Hook):
         if not is_main_process():
             return
         model = unwrap(runner.model)
-        weights = model.backbone if self.labels['task'] == 'knn' else model
+        weights = model.backbone if self.labels['task'] == 'knn' or isinstance(model, FrozenBackbone) else model
         path = Path(runner.work_dir, 'results.jsonl')
         record = dict(
             **{key: value for key, value in self.labels.items() if value is not None},
