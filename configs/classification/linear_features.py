@@ -1,4 +1,4 @@
-# Linear classifiers of features without augmentation, which are computed once: minutes instead of hours.
-_base_ = ['../_base_/datasets/imagenet_protocols.py', '../_base_/protocols_runtime.py']
-test_evaluator = dict(type='LinearMetric')
+# Linear classifiers of features without augmentation, computed once, at several learning rates.
+_base_ = './knn.py'
+test_evaluator = dict(_delete_=True, type='LinearMetric')
 default_hooks = dict(record=dict(task='linear', framework='linear-features'))

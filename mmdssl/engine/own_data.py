@@ -22,9 +22,9 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
 
     Args:
         cfg: The config, changed in place.
-        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols and classifiers a folder with
-            ``train`` and ``val``, one folder per class in each, whose number a classifier follows. For other tasks the root of the data
-            set, laid out as COCO, ADE20K or DAVIS is.
+        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols and classification a folder
+            with ``train`` and ``val``, one folder per class in each, whose number the model follows. For other tasks the root of the
+            data set, laid out as COCO, ADE20K or DAVIS is.
         knn: For pretraining, a folder with ``train`` and ``val``, one folder per class in each.
 
     Raises:

@@ -139,3 +139,25 @@ def test_few_labels():
             assert cfg.train_dataloader.dataset.dataset.fraction == (0.01 if path.stem.endswith('_1percent') else 0.1)
     assert rates == pytest.approx({'semi_ibot_vit-small_1percent': 1e-5, 'semi_ibot_vit-small_10percent': 1e-5,
                                    'semi_bam_vit-small_1percent': 5e-5, 'semi_bam_vit-small_10percent': 5e-5})
+
+
+def test_transfer():
+    """What the protocols' tables say of each data set: highest rate, epochs, weight decay, mixup, CutMix and erasing."""
+    found = {}
+    for path in CONFIGS:
+        if path.stem.startswith('transfer'):
+            cfg = Config.fromfile(path)
+            model, trained = cfg.model, cfg.train_dataloader
+            name = path.stem.rpartition('_')[2]
+            assert (trained.dataset.dataset.name, cfg.val_dataloader.dataset.name, cfg.default_hooks.record.dataset) == (name, ) * 3
+            assert trained.sampler.repeats == (3 if 'ibot' in path.stem else 1) and model.backbone.arch == 'base'
+            found[path.stem.removeprefix('transfer_')] = (
+                float(f'{max(curve(cfg, 8 * trained.batch_size, 1)):.4g}'), cfg.train_cfg.max_epochs,
+                cfg.optim_wrapper.optimizer.weight_decay, model.mixup, model.cutmix, model.erasing, model.num_classes)
+            assert curve(cfg, 8 * trained.batch_size, 1)[0] == pytest.approx(1e-6, rel=0.01)
+    assert found == dict(
+        ibot_cifar10=(1.125e-5, 1000, 0.05, 0.8, 1.0, 0.25, 10), ibot_cifar100=(1.125e-5, 1000, 0.05, 0.8, 1.0, 0.25, 100),
+        ibot_flowers=(1.125e-5, 1000, 0.05, 0.8, 1.0, 0.25, 102), ibot_cars=(1.125e-4, 1000, 0.05, 0.8, 1.0, 0.25, 196),
+        ibot_inat18=(1.125e-5, 360, 0.05, 0.8, 1.0, 0.1, 8142), ibot_inat19=(1.125e-5, 360, 0.05, 0.8, 1.0, 0.1, 1010),
+        mocov3_cifar10=(6e-4, 100, 0.1, 0.8, 1.0, 0.0, 10), mocov3_cifar100=(6e-4, 100, 0.1, 0.5, 1.0, 0.0, 100),
+        mocov3_flowers=(6e-4, 100, 0.3, 0.0, 0.0, 0.25, 102), mocov3_pets=(6e-4, 100, 0.1, 0.8, 0.0, 0.0, 37))
