@@ -9,6 +9,6 @@ default_hooks = dict(
     record=dict(type='RecordHook'))
 val_cfg = dict(type='ClassificationLoop')
 val_evaluator = dict(type='AccuracyMetric')
-test_cfg = dict(type='ClassificationLoop', stage='test')
+test_cfg = dict(type='ClassificationLoop')
 test_evaluator = val_evaluator
 sync_bn = 'torch'

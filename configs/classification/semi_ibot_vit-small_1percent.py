@@ -6,7 +6,7 @@ train_dataloader = dict(dataset=dict(dataset=dict(fraction=0.01)))
 optim_wrapper = dict(optimizer=dict(lr=5e-6))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=6, by_epoch=True),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, begin=5, by_epoch=True),
+    dict(type='CosineAnnealingLR', eta_min=1e-5, begin=5, by_epoch=True),
 ]
 train_cfg = dict(max_epochs=1000, val_interval=10)
 default_hooks = dict(record=dict(task='semi-supervised', framework='finetune-1percent'))

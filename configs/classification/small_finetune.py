@@ -21,4 +21,3 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=1, by_epoch=True, convert_to_iter_based=True),
 ]
 train_cfg = dict(max_epochs=10)
-default_hooks = dict(record=dict(dataset='small'))

@@ -12,4 +12,3 @@ train_dataloader = dict(
 val_dataloader = dict(batch_size=250, num_workers=2, dataset=dict(data_root='data/small/val', resize=64, size=64))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=10)
-default_hooks = dict(record=dict(dataset='small'))

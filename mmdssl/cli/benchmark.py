@@ -41,11 +41,14 @@ DENSE = {
 }
 VIDEO = {'vit-small': 'video/davis2017', 'vit-base': 'video/davis2017', 'resnet50': 'video/davis2017_resnet50'}
 QUICK = ('detection/small_mask-rcnn_world', 'segmentation/small_semfpn_world', 'video/small_davis2017_world')
-IMAGE = ('classification/knn', 'classification/linear_features', 'classification/logistic', 'classification/clustering',
-         'classification/cost')
+IMAGE = ('classification/knn', 'classification/linear_features', 'classification/logistic', 'classification/logistic_10percent',
+         'classification/logistic_1percent', 'classification/clustering', 'classification/cost')
+# Trained on augmented images, which takes minutes with a small transformer, and days with others: those have configs of their own.
+TRAINED = ('classification/small_linear', 'classification/small_finetune')
+SMALL = 96  # pixels of the images of pretraining
 WORLDS = {
     'quick': dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8)),
-    'image': dict(train=1000, val=200, size=96, coco=(0, 0), ade20k=(0, 0), clips=(0, 0)),
+    'image': dict(train=2000, val=400, size=96, coco=(0, 0), ade20k=(0, 0), clips=(0, 0)),
 }
 TAIL = 20  # lines of the log of a job that failed
 WIDTH = 160  # of the widest table, also where the window is narrower
@@ -98,8 +101,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, from mmdssl or anywhere')
     parser.add_argument('--suite', choices=['quick', 'image', 'dense', 'video', 'all'], default='quick',
                         help='quick: dense tasks on the sample world, in minutes, against random weights; image: k-NN, linear '
-                        'classifiers, clustering and cost, against random weights; dense: COCO and ADE20K, next to published '
-                        'results; video: DAVIS-2017; all: dense and video')
+                        'classifiers also with few labels, clustering and cost, of small transformers fine-tuning too, against '
+                        'random weights; dense: COCO and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
     parser.add_argument('--random', action='store_true',
                         help='measure random weights too, as the quick and the image suite always do')
     parser.add_argument('--network', choices=['teacher', 'student'],
@@ -130,7 +133,7 @@ def run(args: argparse.Namespace) -> list[Job]:
         raise InputError(f'--gpus must be at least 1, not {args.gpus}')
     path = args.checkpoint.resolve()
     folder = args.work_dir = args.work_dir or Path('work_dirs/benchmark', f'{path.parent.name}-{path.stem}')
-    jobs = plan(args.suite, args.random, None if args.suite == 'image' else family(args.checkpoint, args.network))
+    jobs = plan(args.suite, args.random, (size if args.suite == 'image' else family)(args.checkpoint, args.network))
     args.cfg_options = by_config(args.cfg_options, jobs)
     source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
     keys = {job: dict(source=source['source'], recipe=recipe(job, args)) for job in jobs}
@@ -168,9 +171,16 @@ def family(checkpoint: Path, network: str | None) -> str:
     return 'vit-base' if name.startswith('vit-b/') else 'vit-small'
 
 
-def plan(suite: str, random: bool, kind: str | None) -> list[Job]:
+def size(checkpoint: Path, network: str | None) -> str:
+    """``'small'`` for a transformer of small images, ``'large'`` for all else."""
+    found = backbone_config(checkpoint, network)
+    return 'small' if found['type'].endswith('VisionTransformer') and found.get('img_size', 224) <= SMALL else 'large'
+
+
+def plan(suite: str, random: bool, kind: str) -> list[Job]:
     if suite == 'image':
-        return [Job(config, suite, each) for config in IMAGE for each in (True, False)]
+        configs = [*IMAGE, *(TRAINED if kind == 'small' else ())]
+        return [Job(config, suite, each) for config in configs for each in (True, False)]
     if suite == 'quick':
         if kind == 'resnet50':
             raise InputError('the quick suite is for vision transformers: use --suite dense or video for a ResNet-50')

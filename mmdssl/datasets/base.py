@@ -23,9 +23,9 @@ class ImageDataset(BaseDataset):
 
     ``dataset[(seed, epoch, index)]`` gives the :class:`Views` of one image, fields without the batch dimension. They
     depend on these three alone: not on the worker, the rank or what was asked before. ``dataset[index]`` stands for
-    seed 0 and epoch 0; a fourth number makes other views of the same image. ``labels`` tells the class of the image, where the subclass knows it. Where a file cannot be
-    decoded another one, drawn from the same key, takes its place; then ``indices`` tells the image that was used, and
-    ``skipped`` the file that was not.
+    seed 0 and epoch 0; a fourth number makes other views of the same image. ``labels`` tells the class of the image, where the
+    subclass knows it. Where a file cannot be decoded another one, drawn from the same key, takes its place; then ``indices`` tells
+    the image that was used, and ``skipped`` the file that was not.
 
     Args:
         data_root: Folder that the paths of images are relative to.

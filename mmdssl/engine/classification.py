@@ -19,30 +19,28 @@ BEST = 'best_of_classification'
 class ClassificationLoop(BaseLoop):
     """Accuracy of a model of one or several classifiers, such as :class:`mmdssl.models.Classifier`, on labelled images.
 
-    In training, ``best_top1``, ``best_epoch`` and, of a sweep, ``best_head_lr`` tell the best evaluation of the run so far, beside this one's.
-    What cannot be decoded is left out, with a warning.
+    In training, ``best_top1``, ``best_epoch`` and, of a sweep, ``best_head_lr`` tell the best evaluation of the run so far, beside this
+    one's. What cannot be decoded is left out, with a warning.
 
     Args:
         runner: The runner; its model has ``scores(images)``, ``(B, H, K)``, and ``summary(accuracies)``.
         dataloader: Config of the images: a :class:`mmdssl.datasets.LabelledFolder` or the like. Sampler and collate function may be
             left out.
         evaluator: Config of the metric, :class:`mmdssl.protocols.accuracy.AccuracyMetric`.
-        stage: ``'val'`` of a training, or ``'test'``.
 
     Raises:
         InputError: The classes are not those that the model is trained on, or there is no image.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict, stage: str = 'val'):
+    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict):
         in_order = dict(sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
         super().__init__(runner, {**in_order, **dataloader})
         self.evaluator = METRICS.build(evaluator)
-        self.stage = stage
         self._check_classes()
 
     def _check_classes(self) -> None:
         dataset, known = self.dataloader.dataset, unwrap(self.runner.model).num_classes
-        if self.stage == 'val':
+        if self.runner._train_loop is not None:
             trained = self.runner.train_dataloader.dataset
             parts = [set(part.classes) for part in (dataset, trained)]
             if parts[0] != parts[1]:
@@ -58,15 +56,16 @@ class ClassificationLoop(BaseLoop):
     @torch.no_grad()
     def run(self) -> dict[str, float]:
         runner, model = self.runner, unwrap(self.runner.model)
-        runner.call_hook(f'before_{self.stage}')
-        runner.call_hook(f'before_{self.stage}_epoch')
+        stage = 'test' if runner._test_loop is self else 'val'
+        runner.call_hook(f'before_{stage}')
+        runner.call_hook(f'before_{stage}_epoch')
         model.eval()
         ranks, labels = self._ranks(model)
         metrics = model.summary(self.evaluator(ranks, labels, model.num_classes))
-        if self.stage == 'val':
+        if stage == 'val':
             metrics.update(self._best(metrics))
-        runner.call_hook(f'after_{self.stage}_epoch', metrics=metrics)
-        runner.call_hook(f'after_{self.stage}')
+        runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
+        runner.call_hook(f'after_{stage}')
         return metrics
 
     def _ranks(self, model: torch.nn.Module) -> tuple[Tensor, Tensor]:

@@ -40,17 +40,13 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
             cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     elif 'bank' in (cfg.get('test_cfg') or {}):
         _use_class_folders(cfg, 'test', path, '--data')
-        record = cfg.default_hooks.get('record') or {}
-        if record.get('dataset') == 'imagenet-1k' and not _is_imagenet(Path(path)):
-            record.dataset = Path(path).resolve().name
+        _name_data(cfg, path)
     else:
         _use_root(cfg, path)
         folders = [dataset for loader in filter(None, map(cfg.get, LOADERS)) for dataset in _plain(loader.dataset) if _is_folder(dataset)]
         if folders and 'num_classes' in cfg.get('model', {}):
-            found = len(class_names(folders[0].data_root))
-            if found != cfg.model.num_classes:  # another data set than that of the config
-                cfg.model.num_classes = found
-                cfg.default_hooks.record.dataset = Path(path).absolute().name
+            cfg.model.num_classes = len(class_names(folders[0].data_root))
+            _name_data(cfg, path)
 
 
 def fit_images(cfg: Config) -> None:
@@ -83,6 +79,12 @@ def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> Non
                              'class')
     cfg[f'{stage}_dataloader'].dataset.data_root = str(Path(folder, 'val'))
     cfg[f'{stage}_cfg'].bank.dataset.data_root = str(Path(folder, 'train'))
+
+
+def _name_data(cfg: Config, path: str) -> None:
+    record = cfg.default_hooks.get('record') or {}
+    if record.get('dataset') == 'imagenet-1k' and not _is_imagenet(Path(path)):
+        record.dataset = Path(path).resolve().name
 
 
 def _is_imagenet(folder: Path) -> bool:

@@ -31,8 +31,8 @@ class Classifier(Algorithm):
         backbone: Config of the backbone; ``init_cfg`` loads its weights.
         num_classes: Classes.
         read: What the linear layer sees: ``'class'``, the class token after the final norm (DeiT, iBOT); ``'mean'``, the mean of the last
-            map, whose final norm ``out_norm`` of the backbone decides about (MAE); ``'pooled'``, what the backbone takes for a vector of the
-            image.
+            map, about whose final norm ``out_norm`` of the backbone decides (MAE); ``'pooled'``, what the backbone takes for a vector of
+            the image.
         norm: A layer norm before the linear layer.
         head_std: Of the linear layer's initial weights, truncated normal; biases start at 0.
         mixup: Alpha of mixup; 0 for none.

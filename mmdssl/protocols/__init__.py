@@ -15,5 +15,5 @@ from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 
 __all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
-           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe', 'LogisticMetric',
-           'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']
+           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
+           'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']

@@ -101,8 +101,8 @@ def total(losses: Tensor) -> Tensor:
 
 
 def best_of(accuracy: Mapping[str, Sequence[float]], settings: Sequence[Head]) -> dict[str, float]:
-    """Of the classifiers' accuracies by name those of the one with the best top-1, and ``head_lr``, ``head_weight_decay`` and ``head_norm``,
-    what it was trained with, of which only what differs between the classifiers."""
+    """Of the classifiers' accuracies by name those of the one with the best top-1, and what it was trained with: of ``head_lr``,
+    ``head_weight_decay`` and ``head_norm`` those that differ between the classifiers."""
     top1 = list(accuracy['top1'])
     best = top1.index(max(top1))
     chosen = {name: values[best] for name, values in accuracy.items()}
@@ -116,8 +116,8 @@ def best_of(accuracy: Mapping[str, Sequence[float]], settings: Sequence[Head]) -
 class LinearProbe(Algorithm):
     """A frozen backbone, in eval mode, and linear classifiers of its features of augmented images.
 
-    Views: ``global`` (one), with labels. There is a classifier for each combination of ``rates``, ``weight_decays`` and ``norm``, all of one
-    forward pass of the backbone; evaluations report the one that is best on the queries, as the papers do (iBOT), and its settings.
+    Views: ``global`` (one), with labels. There is a classifier for each combination of ``rates``, ``weight_decays`` and ``norm``, all of
+    one forward pass of the backbone; evaluations report the one that is best on the queries, as the papers do (iBOT), and its settings.
     The optimizer is built with ``constructor='OptimWrapperConstructor'``, which takes each classifier's rate and decay from here, and not
     from the optimizer's config.
 
@@ -127,7 +127,8 @@ class LinearProbe(Algorithm):
         extractor: What is read of the backbone, the arguments of :class:`mmdssl.protocols.features.Extractor`; vectors.
         rates: Learning rates for 256 images per step (``auto_scale_lr`` scales them).
         weight_decays: Of weights and biases.
-        norm: Normalise the features by batch statistics without parameters; with a list such as ``(False, True)`` classifiers of both kinds.
+        norm: Normalise the features by batch statistics without parameters; with a list such as ``(False, True)`` classifiers of both
+            kinds.
         std: Of the initial weights.
         data_preprocessor: Config; the default normalises with ImageNet's statistics.
         init_cfg: MMEngine's.

@@ -17,7 +17,6 @@ from PIL import Image
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.protocols.features import Extractor
 from mmdssl.registry import MODELS
 from mmdssl.results.records import append_record, read_records
 
@@ -345,18 +344,19 @@ def class_folders(tmp_path) -> Path:
 
 def test_the_image_suite_for_real(benchmark, load_tool, checkpoint, class_folders, tmp_path, monkeypatch, capsys):
     """In this process; features of each weights are computed once."""
-    runs = []
-    call = Extractor.__call__
-    monkeypatch.setattr(Extractor, '__call__', lambda *args: runs.append(1) or call(*args))
     monkeypatch.setattr(benchmark, 'run_command', lambda command, log, title, console: load_tool(
         Path(command[1]).stem).main(command[2:]))
-    jobs = benchmark.plan('image', False, None)
-    workers = [f'{job.file.stem}.{loader}.num_workers=0' for job in jobs if not job.random for loader in (
-        'test_dataloader', 'test_cfg.bank')]
-    few = ['knn.test_evaluator.k=[1,3]', 'cost.test_evaluator.size=32', 'cost.test_evaluator.batch_size=2']
+    jobs = benchmark.plan('image', False, 'small')
+    workers = [f'{job.file.stem}.{loader}.{option}' for job in jobs if not job.random for loader, option in (
+        [(loader, option) for loader in ('train_dataloader', 'val_dataloader') for option in (
+            'batch_size=8', 'num_workers=0', 'persistent_workers=False')] if job.trains else
+        [('test_dataloader', 'num_workers=0'), ('test_cfg.bank', 'num_workers=0')])]
+    few = ['knn.test_evaluator.k=[1,3]', 'cost.test_evaluator.size=32', 'cost.test_evaluator.batch_size=2',
+           'logistic_1percent.test_cfg.bank.dataset.fraction=0.25', 'logistic_10percent.test_cfg.bank.dataset.fraction=0.5',
+           'clustering.test_evaluator.draws=2', 'small_linear.train_cfg.max_epochs=1', 'small_finetune.train_cfg.max_epochs=2']
     arguments = [str(checkpoint), '--suite', 'image', '--data', str(class_folders), '--work-dir', str(tmp_path / 'out')]
     assert benchmark.main([*arguments, '--cfg-options', *workers, *few]) == 0
-    assert len(runs) == 4 and len(list((tmp_path / 'out/features').iterdir())) == 4  # two parts, two networks
+    assert len(list((tmp_path / 'out/features').iterdir())) == 8  # of two networks the queries, and banks of all, many and few labels
     records = read_records(tmp_path / 'out/results.jsonl')
     assert [record['job'] for record in records] == [job.name for job in jobs]
     assert all(record['seconds'] > 0 and record['suite'] == 'image' for record in records)
@@ -366,7 +366,7 @@ def test_the_image_suite_for_real(benchmark, load_tool, checkpoint, class_folder
     line = next(line for line in shown.splitlines() if 'knn: knn1 top1' in line).replace('│', ' ').split()
     values = [record['metrics']['knn1_top1'] for record in (random, pretrained)]
     assert line[3:6] == [f'{values[0]:.1f}', f'{values[1]:.1f}', f'{values[1] - values[0]:+.1f}']
-    for protocol in ('linear_features: linear top1', 'logistic: logistic top1', 'clustering: nmi', 'cost: gflops'):
+    for protocol in ('linear_features: linear top1', 'logistic: logistic top1', 'clustering: nmi', 'cost: gflops', 'small_finetune: top1'):
         assert protocol in shown
 
 
