@@ -56,7 +56,7 @@ def fit_images(cfg: Config) -> None:
     if isinstance(frame, int):
         for loader in (cfg.get('test_dataloader'), cfg.test_cfg.get('bank')):
             dataset = loader.dataset
-            if dataset.get('size', 0) > frame:
+            if 'resize' in dataset and dataset.get('size', 0) > frame:
                 dataset.resize, dataset.size = round(dataset.resize * frame / dataset.size), frame
 
 
