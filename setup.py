@@ -13,7 +13,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['mmdssl', 'mmdssl.*']),
-    package_data={'mmdssl.results': ['published.yaml']},
+    package_data={'mmdssl.results': ['published.yaml', 'report.html']},
     python_requires='>=3.10,<3.13',
     install_requires=[
         'torch>=2.6',
@@ -25,6 +25,8 @@ setup(
         'onedl-mmdetection>=3.5.1',
         'onedl-mmsegmentation>=1.4.2',
         'filelock',
+        'jinja2',
+        'matplotlib',
         'numpy',
         'pillow',
         'pycocotools',

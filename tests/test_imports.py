@@ -13,8 +13,8 @@ ROOT = Path(mmdssl.__file__).parent
 STOREYS = [{'cli'}, {'engine'}, {'results'}, {'checkpoint', 'protocols'}, {'models'}, {'visualization'}, {'datasets'}, {'schedules'},
            {'registry'}, {'arguments'}, {'errors', 'compat'}]
 BELOW = {room: set().union(*STOREYS[i + 1:]) for i, storey in enumerate(STOREYS) for room in storey}
-# compat runs before everything else, results are data: neither may pull in what is above or beside the errors and the registry
-BELOW.update(results={'errors', 'schedules', 'registry'}, compat={'errors'})
+# compat runs before everything else, and results are data, among them the configs that checkpoint reads: neither may pull in more
+BELOW.update(results={'checkpoint', 'errors', 'schedules', 'registry'}, compat={'errors'})
 
 
 def imported(file: Path) -> set[str]:

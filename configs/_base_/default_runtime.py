@@ -16,8 +16,9 @@ custom_hooks = [
     dict(type='ExportBackboneHook'),
     dict(type='RecordHook'),
     dict(type='ProgressHook'),
+    dict(type='ReportHook'),
 ]
 log_processor = dict(type='LogProcessor', window_size=50)
 # For Weights & Biases: vis_backends=[dict(type='WandbVisBackend', init_kwargs=dict(project='mmdssl'))]
-visualizer = dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')])
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='ScalarsVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)

@@ -10,8 +10,10 @@ custom_hooks = [
     dict(type='mmdssl.DataCheckHook'),
     dict(type='mmdssl.SkippedImagesHook', max_share=0.01),
     dict(type='mmdssl.ProgressHook'),
+    dict(type='mmdssl.ReportHook'),
 ]
 log_processor = dict(type='mmdssl.LogProcessor', by_epoch=False)
-visualizer = dict(_delete_=True, type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')])
+visualizer = dict(
+    _delete_=True, type='Visualizer', vis_backends=[dict(type='mmdssl.ScalarsVisBackend'), dict(type='TensorboardVisBackend')])
 randomness = dict(seed=0)
 sync_bn = 'torch'

@@ -6,6 +6,7 @@ from .loops import ProtocolLoop, TrainLoop
 from .optim_constructor import OptimWrapperConstructor
 from .optim_wrapper import OptimWrapper
 from .runner import Runner
+from .vis_backend import ScalarsVisBackend
 
 __all__ = ['LARC', 'LARS', 'ClassificationLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'ProtocolLoop', 'Runner',
-           'TrainLoop', 'hooks']
+           'ScalarsVisBackend', 'TrainLoop', 'hooks']

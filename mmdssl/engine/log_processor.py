@@ -40,12 +40,17 @@ class LogProcessor(base.LogProcessor):
         seconds = scalars.get(f'{prefix}time')
         if mode != 'train' or not seconds:
             return scalars
-        speed = runner.train_dataloader.batch_sampler.batch_size * runner.world_size / float(seconds)
-        speed = {'images_per_second': round(speed) if speed > 20 else round(speed, 2),
+        speed = {'images_per_second': images_per_second(runner, float(seconds)),
                  'data_wait': round(100 * float(scalars[f'{prefix}data_time']) / float(seconds))}
         if not torch.cuda.is_available():
             speed['memory'] = peak_memory()
         return OrderedDict({**{f'{prefix}{name}': value for name, value in speed.items()}, **scalars})
+
+
+def images_per_second(runner: base.Runner, seconds: float) -> float:
+    """Those of all processes, where an iteration takes so many seconds."""
+    speed = runner.train_dataloader.batch_sampler.batch_size * runner.world_size / seconds
+    return round(speed) if speed > 20 else round(speed, 2)
 
 
 def peak_memory() -> int:

@@ -46,6 +46,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A metric of several runs.
+
+    Attributes:
+        mean: Their mean.
+        deviation: Their sample standard deviation.
+    """
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Section:
     """A table with its title, footnotes and, below them, sentences."""
     title: str
@@ -98,8 +110,10 @@ def label(record: dict) -> str:
     return f'{method} ({name})' if method else name
 
 
-def number(name: str, value: float | None) -> str:
+def number(name: str, value: float | Spread | None) -> str:
     """A metric as it is printed: percentages with one decimal; a dash for what is missing, and for COCO's -1."""
+    if isinstance(value, Spread):
+        return f'{number(name, value.mean)} ± {number(name, value.deviation)}'
     if value is None or '_AP' in name and value < 0:
         return DASH
     return f'{value:.3g}' if 'seconds' in name else f'{value:.1f}'
@@ -134,26 +148,29 @@ def to_text(sections: Iterable[Section]) -> Group:
 
 
 def to_markdown(sections: Iterable[Section], title: str) -> str:
-    lines = [f'# {_markdown(title)}', '']
-    for section in sections:
-        lines += [f'## {_markdown(section.title)}', '', _markdown_row(section.columns),
-                  _markdown_row([':--', *['--:'] * (len(section.columns) - 1)], str)]
-        for row in section.rows:
-            lines.append(_markdown_row(section.marked(row), _bold if row.ours else _markdown))
-        lines += ['', *(f'- \\[{i}\\] {_markdown(note)}' for i, note in enumerate(section.notes, 1)), '']
-        lines += [line for sentence in section.sentences for line in (_markdown(sentence), '')]
+    return '\n'.join([f'# {as_markdown(title)}', '', *map(section_to_markdown, sections)])
+
+
+def section_to_markdown(section: Section, level: int = 2) -> str:
+    """A section below a heading of a level from 1 to 6."""
+    lines = [f'{"#" * level} {as_markdown(section.title)}', '', _markdown_row(section.columns),
+             _markdown_row([':--', *['--:'] * (len(section.columns) - 1)], str)]
+    lines += [_markdown_row(section.marked(row), _bold if row.ours else as_markdown) for row in section.rows]
+    lines += ['', *(f'- \\[{i}\\] {as_markdown(note)}' for i, note in enumerate(section.notes, 1)), '']
+    lines += [line for sentence in section.sentences for line in (as_markdown(sentence), '')]
     return '\n'.join(lines)
 
 
-def _markdown(text: str) -> str:
+def as_markdown(text: str) -> str:
+    """Text without meaning for Markdown."""
     return re.sub(r'([\\`*_\[\]<>|#])', r'\\\1', ' '.join(text.split()))
 
 
 def _bold(text: str) -> str:
-    return f'**{_markdown(text)}**'
+    return f'**{as_markdown(text)}**'
 
 
-def _markdown_row(cells: Iterable[str], write=_markdown) -> str:
+def _markdown_row(cells: Iterable[str], write=as_markdown) -> str:
     return f'| {" | ".join(map(write, cells))} |'
 
 

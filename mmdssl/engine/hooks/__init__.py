@@ -6,11 +6,12 @@ from .data_check_hook import DataCheckHook
 from .export_backbone_hook import ExportBackboneHook
 from .progress_hook import ProgressHook
 from .record_hook import RecordHook
+from .report_hook import ReportHook
 from .runtime_info_hook import RuntimeInfoHook
 from .shared_memory_hook import SharedMemoryHook
 from .skipped_images_hook import SkippedImagesHook
 from .stop_hook import StopHook
 
 __all__ = ['AlgorithmHook', 'CheckpointHook', 'CollapseHook', 'ContrastiveCropHook', 'DataCheckHook',
-           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'RuntimeInfoHook', 'SharedMemoryHook', 'SkippedImagesHook',
-           'StopHook']
+           'ExportBackboneHook', 'ProgressHook', 'RecordHook', 'ReportHook', 'RuntimeInfoHook', 'SharedMemoryHook',
+           'SkippedImagesHook', 'StopHook']

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import re
 import sys
 
 from mmengine.dist import is_main_process
@@ -11,14 +12,16 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmdssl.engine.log_processor import images_per_second
 from mmdssl.registry import HOOKS
 
-SHOWN = ('loss', 'images_per_second', 'knn20_top1')
+KNN = re.compile(r'val/(knn\d+_top1)')
+WINDOW = 50  # iterations over whose time the speed is a mean
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A bar with epoch, loss, images per second and time left; nothing where stderr is not a terminal."""
+    """A bar with epoch, time left, loss, images per second and the k-NN of the last validation; nothing where stderr is no terminal."""
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
@@ -37,16 +40,24 @@ class ProgressHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self.bar:
-            scalars = runner.message_hub.log_scalars
-            values = '  '.join(f'{name} {scalars[key].current():.4g}' for name in SHOWN
-                               for key in (f'train/{name}', f'val/{name}') if key in scalars)
-            self.bar.update(self.task, completed=runner.iter + 1, description=self._epoch(runner), values=values)
+            self.bar.update(self.task, completed=runner.iter + 1, description=self._epoch(runner), values=self._values(runner))
 
     def after_train(self, runner: Runner) -> None:
         if self.bar:
             for handler, stream in self._handlers:
                 handler.setStream(stream)
             self.bar.stop()
+
+    @staticmethod
+    def _values(runner: Runner) -> str:
+        scalars, values = runner.message_hub.log_scalars, []
+        if 'train/loss' in scalars:
+            values.append(f'loss {scalars["train/loss"].current():.4g}')
+        if 'train/time' in scalars:
+            values.append(f'{images_per_second(runner, scalars["train/time"].mean(WINDOW))} images/s')
+        measured = sorted(filter(KNN.match, scalars), key=lambda name: (name != 'val/knn20_top1', name))
+        values += [f'{KNN.match(name)[1]} {scalars[name].current():.1f}' for name in measured[:1]]
+        return '  '.join(values)
 
     @staticmethod
     def _epoch(runner: Runner) -> str:

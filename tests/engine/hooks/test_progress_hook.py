@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import re
+
+import pytest
 import rich.console
+from toy import colour_folders, knn_config
+
+from mmdssl.engine.hooks import ProgressHook
 
 HOOKS = {'custom_hooks': [dict(type='AlgorithmHook'), dict(type='ProgressHook')]}
 
@@ -14,3 +20,16 @@ def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
     monkeypatch.setattr(rich.console.Console, 'is_terminal', property(lambda self: True))
     train(**HOOKS)
     assert 'epoch 3/3' in capfd.readouterr().err
+
+
+def test_the_bar_shows_speed_and_the_last_knn(train, monkeypatch, tmp_path):
+    monkeypatch.setattr(rich.console.Console, 'is_terminal', property(lambda self: True))
+    seen = []
+    values = ProgressHook._values
+    monkeypatch.setattr(ProgressHook, '_values', staticmethod(lambda runner: seen.append(values(runner)) or seen[-1]))
+    runner = train(**HOOKS, **knn_config(colour_folders(tmp_path / 'images')))
+    assert 'knn' not in seen[5] and len(seen) == 18
+    knn = runner.message_hub.log_scalars['val/knn1_top1'].data[0]
+    assert re.fullmatch(rf'loss [\d.e-]+  [\d.]+ images/s  knn1_top1 {knn[1]:.1f}', seen[-1])
+    seconds = runner.message_hub.log_scalars['train/time'].mean(50)
+    assert float(seen[-1].split('  ')[1].split()[0]) == pytest.approx(4 / seconds, rel=0.02)
