@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdssl.arguments import PositiveInt
+from mmdssl.arguments import Positive, PositiveInt
 from mmdssl.errors import InputError
 from mmdssl.registry import METRICS
 
@@ -26,17 +26,19 @@ class CostMetric:
 
     Args:
         size: Side of the images.
-        batch_size: Images at a time.
-        batches: How many are timed, after two that are not.
+        batch_size: Images at a time; None for 64 on CUDA and 8 elsewhere.
+        batches: How many are timed at most, after two that are not.
+        seconds: After which no other is begun.
 
     Raises:
         InputError: When called: the backbone has no ``features(images)``.
     """
 
-    def __init__(self, size: PositiveInt = 224, batch_size: PositiveInt = 64, batches: PositiveInt = 10):
+    def __init__(self, size: PositiveInt = 224, batch_size: PositiveInt | None = None, batches: PositiveInt = 10, seconds: Positive = 20.):
         self.size = size
         self.batch_size = batch_size
         self.batches = batches
+        self.seconds = seconds
 
     @torch.no_grad()
     def __call__(self, backbone: nn.Module) -> dict[str, float]:
@@ -45,7 +47,8 @@ class CostMetric:
         device, training = next(backbone.parameters()).device, backbone.training
         backbone.eval()
         try:
-            images = torch.randn(self.batch_size, 3, self.size, self.size, device=device)
+            number = self.batch_size or (64 if device.type == 'cuda' else 8)
+            images = torch.randn(number, 3, self.size, self.size, device=device)
             return dict(parameters=sum(parameter.numel() for parameter in backbone.parameters()) / 1e6,
                         gflops=count_flops(backbone, images[:1]) / 1e9, **self._measure(backbone, images))
         finally:
@@ -57,15 +60,15 @@ class CostMetric:
             backbone.features(images)
         if cuda:
             torch.cuda.reset_peak_memory_stats(images.device)
-        seconds = []
-        for _ in range(self.batches):
+        seconds: list[float] = []
+        while len(seconds) < self.batches and sum(seconds) < self.seconds:
             _wait(images.device)
             start = time.perf_counter()
             backbone.features(images)
             _wait(images.device)
             seconds.append(time.perf_counter() - start)
         memory = dict(memory=torch.cuda.max_memory_allocated(images.device) / 2**30) if cuda else {}
-        return dict(images_per_second=self.batch_size / statistics.median(seconds), **memory)
+        return dict(images_per_second=len(images) / statistics.median(seconds), **memory)
 
 
 def count_flops(backbone: nn.Module, images: torch.Tensor) -> int:

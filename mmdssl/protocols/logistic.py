@@ -6,6 +6,7 @@ Visual Representations", ICML 2020, App. B.8.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal, NamedTuple
 
@@ -209,7 +210,7 @@ def map11(scores: Tensor, labels: Tensor) -> float:
     Args:
         scores: ``(n, K)``; of equal ones the image that comes first in the data ranks first.
         labels: ``(n, K)`` of ``ABSENT``, ``PRESENT`` and ``DIFFICULT``, images that do not count for the class. Classes without a
-            present image do not count.
+            present image do not count; without any it is NaN.
     """
     precisions = []
     for score, label in zip(scores.T, labels.T):
@@ -222,7 +223,7 @@ def map11(scores: Tensor, labels: Tensor) -> float:
         # tenths as counts of positives, so that rounding cannot move a recall to the wrong side
         at_least = [10 * found >= tenth * found[-1] for tenth in range(11)]
         precisions.append(sum(precision[there].max().item() for there in at_least) / 11)
-    return 100 * sum(precisions) / len(precisions)
+    return 100 * sum(precisions) / len(precisions) if precisions else math.nan
 
 
 MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = dict(top1=top1, mean_per_class=mean_per_class, map11=map11)
@@ -270,8 +271,8 @@ class LogisticMetric:
 
     A classifier is fitted to the training images of the bank for each penalty; the one that is best on its validation images is fitted
     again, with the same penalty, to the whole bank, and tested once on the queries: ``logistic_top1`` and ``logistic_mean_per_class``,
-    or ``logistic_map11`` where images have several classes; ``logistic_val`` is what the choice was made by, ``logistic_penalty`` what
-    it fell on.
+    or ``logistic_map11`` where images have several classes; ``logistic_val`` is what the choice was made by,
+    ``logistic_log10_penalty`` what it fell on.
 
     Args:
         measure: What the choice is made by: ``'top1'``; ``'mean_per_class'``, see :func:`mean_per_class`; or ``'map11'``, see
@@ -314,7 +315,7 @@ class LogisticMetric:
         scores, truth = final.scores(queries.values), queries.labels.to(device)
         measures = ['map11'] if self.measure == 'map11' else ['top1', 'mean_per_class']
         return {**{f'logistic_{name}': MEASURES[name](scores, truth) for name in measures},
-                'logistic_val': max(found.scores), 'logistic_penalty': found.penalty}
+                'logistic_val': max(found.scores), 'logistic_log10_penalty': math.log10(found.penalty)}
 
     def _parts(self, bank: Features) -> tuple[Tensor, Tensor]:
         """Indices to train on and to validate on."""

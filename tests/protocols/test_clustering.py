@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dist import get_rank
+from PIL import Image
 from processes import run_ranks
 
 from mmdssl.errors import InputError
@@ -89,3 +90,17 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
     one = (tmp_path / '0').read_text()
     run_ranks(save_scores, 2, tmp_path)
     assert [(tmp_path / name).read_text() for name in '01'] == [one, one]
+
+
+def test_clustering_from_the_command_line_reads_the_queries_alone(tmp_path, evaluated):
+    rng = np.random.default_rng(0)
+    for part, each in (('train', 2), ('val', 5)):
+        for i, name in enumerate('abc'):
+            (tmp_path / f'data/{part}/{name}').mkdir(parents=True)
+            for n in range(each):
+                pixels = rng.integers(0, 60, (36, 36, 3)) + np.eye(3)[i] * 150
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f'data/{part}/{name}/{n}.png')
+    found = evaluated('configs/classification/clustering.py', tmp_path / 'data', f'test_cfg.cache={tmp_path}/cache',
+                      'test_cfg.bank.num_workers=0')
+    assert found == pytest.approx(dict(nmi3=100, ari3=100, accuracy3=100))
+    assert len(list((tmp_path / 'cache').glob('*.safetensors'))) == 1

@@ -28,6 +28,9 @@ def test_what_is_measured_on_a_processor(tiny_backbone):
     assert set(found) == {'parameters', 'gflops', 'images_per_second'}  # and no memory, which cannot be told
     assert found['parameters'] == pytest.approx(sum(p.numel() for p in backbone.parameters()) / 1e6)
     assert batches == [(1, 3, 32, 32)] + 5 * [(4, 3, 32, 32)]
+    batches.clear()
+    CostMetric(size=32, seconds=1e-9)(backbone)
+    assert batches == [(1, 3, 32, 32)] + 3 * [(8, 3, 32, 32)]
     assert backbone.training and 'threads' in device_name(torch.device('cpu'))
 
 

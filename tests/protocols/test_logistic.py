@@ -134,6 +134,7 @@ def test_eleven_point_precision_equals_a_loop():
     assert map11(scores, labels) == pytest.approx(slow_map11(scores, labels))
     perfect = torch.where(labels == PRESENT, 1., -1.)
     assert map11(perfect, labels) == pytest.approx(100)
+    assert np.isnan(map11(scores, torch.zeros_like(labels)))
     assert map11(torch.tensor([[3.], [2.], [1.]]), torch.tensor([[ABSENT], [DIFFICULT], [PRESENT]])) == pytest.approx(50)
 
 
@@ -155,7 +156,7 @@ def test_the_metric_chooses_fits_to_the_whole_bank_and_tests_once():
     scores = LogisticProblem(bank.values, bank.labels, 4).fit(choice.penalty).scores(queries.values)
     assert found == pytest.approx(dict(
         logistic_top1=top1(scores, queries.labels), logistic_mean_per_class=mean_per_class(scores, queries.labels),
-        logistic_val=max(choice.scores), logistic_penalty=choice.penalty))
+        logistic_val=max(choice.scores), logistic_log10_penalty=np.log10(choice.penalty)))
     assert 50 < found['logistic_top1'] < 100
 
 
@@ -164,7 +165,7 @@ def test_an_official_part_for_validation_is_told_by_its_names():
     train, val = LogisticMetric(val='val/')._parts(bank)
     assert val.tolist() == list(range(0, 400, 5)) and len(train) == 320
     assert set(LogisticMetric(val='val/', penalties=GRID)(bank, queries)) == {
-        'logistic_top1', 'logistic_mean_per_class', 'logistic_val', 'logistic_penalty'}
+        'logistic_top1', 'logistic_mean_per_class', 'logistic_val', 'logistic_log10_penalty'}
     with pytest.raises(InputError, match="of the 400 images of the bank 400 are to train on and 0 to validate on with val='test/'"):
         LogisticMetric(val='test/')(bank, queries)
     with pytest.raises(InputError, match='val=1.5'):
@@ -176,7 +177,7 @@ def test_several_classes_of_an_image():
         return torch.stack([torch.where(labels == 0, PRESENT, ABSENT), torch.where(labels >= 2, labels - 1, ABSENT)], dim=1)
     bank, queries = (Features(part.values, part.labels, ['a', 'b'], part.names) for part in bank_and_queries(several))
     found = LogisticMetric('map11', penalties=GRID)(bank, queries)
-    assert set(found) == {'logistic_map11', 'logistic_val', 'logistic_penalty'} and 60 < found['logistic_map11'] <= 100
+    assert set(found) == {'logistic_map11', 'logistic_val', 'logistic_log10_penalty'} and 60 < found['logistic_map11'] <= 100
     with pytest.raises(InputError, match="measure='top1' .* does not fit"):
         LogisticMetric()(bank, queries)
 
@@ -227,5 +228,6 @@ def test_voc_from_the_command_line_with_one_process_and_two(tmp_path, tiny_backb
     (features, labels), (theirs, truth) = values
     choice = sweep(LogisticProblem(features[:12], labels[:12], 20), features[12:], labels[12:], map11, [1., 0.01, 0.0001])
     wanted = map11(LogisticProblem(features, labels, 20).fit(choice.penalty).scores(theirs), truth)
-    assert found == pytest.approx(dict(logistic_map11=wanted, logistic_val=max(choice.scores), logistic_penalty=choice.penalty), abs=1e-3)
+    assert found == pytest.approx(dict(
+        logistic_map11=wanted, logistic_val=max(choice.scores), logistic_log10_penalty=np.log10(choice.penalty)), abs=1e-3)
     assert wanted > 90
