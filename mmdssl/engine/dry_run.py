@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.console import Console
@@ -18,18 +18,22 @@ from rich.table import Table
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.backbone import backbone_of
 from mmdssl.engine.log_processor import peak_memory
+from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.models.algorithms.beit import is_missing
 from mmdssl.registry import RUNNERS
 
 LOADED_IMAGES = 16
+STEP_SECONDS = 5.  # of a step on a CPU, which has at least
+FEWEST = 2  # images, for batch normalisation
 
 
 def dry_run(cfg: Config) -> None:
     """Build everything a config names, train for two steps, print a table and leave nothing behind.
 
     The second step is timed, from the end of the first, so waiting for data counts. It may find its batch prefetched,
-    so loading a few images in this process is timed too, and the slower of the two sets the pace.
+    so loading a few images in this process is timed too, and the slower of the two sets the pace. On a CPU, a step that would take
+    long has fewer images than the config's, and the table says how many.
     """
     cfg = copy.deepcopy(cfg)
     cfg.log_level = 'ERROR'
@@ -40,7 +44,7 @@ def dry_run(cfg: Config) -> None:
     checkpoint = (tokenizer.get('init_cfg') or {}).get('checkpoint')
     to_come = checkpoint if checkpoint and is_missing(checkpoint) else None
     if to_come:  # another run makes it, and the table does not depend on it
-        tokenizer.init_cfg = None
+        tokenizer.init_cfg = dict(type='Kaiming', layer='Conv2d')
     clock = _Clock()
     with TemporaryDirectory() as folder:
         cfg.work_dir = folder
@@ -48,11 +52,12 @@ def dry_run(cfg: Config) -> None:
         runner.register_hook(clock)
         with suppress(_Enough):
             runner.train()
+        clock.restore(runner)
         runner.visualizer.close()
         for handler in runner.logger.handlers:
             handler.close()
     if is_main_process():
-        table = _table(runner, clock.step, clock.loading)
+        table = _table(runner, clock.step, clock.loading, clock.images)
         if to_come:
             table.add_row('to do first', f'train the tokenizer: {to_come} is not there')
         Console().print(table)
@@ -73,34 +78,52 @@ class _Clock(Hook):
             keys = list(range(min(LOADED_IMAGES, len(loader.dataset))))
         loader.dataset[keys[0]]  # the first one imports decoders, too
         start = time.perf_counter()
-        for key in keys:
-            loader.dataset[key]
+        samples = [loader.dataset[key] for key in keys]
         self.loading = (time.perf_counter() - start) / len(keys)
+        self._batch = self.images = loader.batch_sampler.batch_size
+        self._left = 2
+        if not torch.cuda.is_available() and self._batch > FEWEST <= len(samples):
+            self._shrink(runner, samples[:FEWEST])
         self._last = time.perf_counter()
-        self._steps = 0
+
+    def _shrink(self, runner: Runner, samples: list) -> None:
+        """Make batches of as many images as a CPU trains on in :data:`STEP_SECONDS`; a step with a few tells how long that takes."""
+        loader, start = runner.train_dataloader, time.perf_counter()
+        with suppress(NonFiniteLossError):  # the loop will say so
+            runner.model.train().train_step(loader.collate_fn(samples), optim_wrapper=runner.optim_wrapper)
+        seconds = torch.tensor(time.perf_counter() - start)
+        all_reduce(seconds, 'max')
+        if seconds > STEP_SECONDS:  # this was the first step
+            self._left = 1
+        self.images = loader.batch_sampler.batch_size = min(max(int(len(samples) * STEP_SECONDS / seconds), len(samples)), self._batch)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
         self.step, self._last = now - self._last, now
-        self._steps += 1
-        if self._steps == 2:
+        self._left -= 1
+        if not self._left:
             raise _Enough
 
     def before_val(self, runner: Runner) -> None:
         raise _Enough  # the epoch has a single step
 
+    def restore(self, runner: Runner) -> None:
+        runner.train_dataloader.batch_sampler.batch_size = self._batch
 
-def _table(runner: Runner, step: float, loading: float) -> Table:
+
+def _table(runner: Runner, step: float, loading: float, images: int) -> Table:
     """
     Args:
         runner: After training.
         step: Seconds of a step.
         loading: Seconds that a process needs to load an image.
+        images: Of each process, in that step.
     """
     model, loader = unwrap(runner.model), runner.train_dataloader
     batch = loader.batch_sampler.batch_size
+    step *= batch / images
     data = loading * batch / max(loader.num_workers, 1)
     network = step if loader.num_workers else step - data
     seconds = max(step, data)
@@ -117,8 +140,10 @@ def _table(runner: Runner, step: float, loading: float) -> Table:
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     table.add_row(*(('epochs x iterations', f'{runner.max_epochs} x {len(loader)}') if by_epoch else
                     ('iterations', f'{runner.max_iters:,}')))
-    table.add_row('peak memory', f'{peak_memory():,} MiB per process')
-    table.add_row('speed', f'{batch * runner.world_size / seconds:.1f} images per second')
+    fewer = f', with {images} of its {batch} images' if images < batch else ''
+    table.add_row('peak memory', f'{peak_memory():,} MiB per process{fewer}')
+    speed = batch * runner.world_size / seconds
+    table.add_row('speed', f'{speed:.{1 if speed >= 1 else 3}f} images per second')
     limit = 'data' if data > network else 'network'
     table.add_row('limited by', f'{limit} (an image loads in {1000 * loading:.1f} ms, workers: {loader.num_workers})')
     table.add_row('time to finish', f'{runner.max_iters * seconds / 3600:.1f} hours, plus validation')

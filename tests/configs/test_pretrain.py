@@ -152,7 +152,7 @@ def test_recipes_of_mocov3_are_the_papers():
     vit, resnet = config('mocov3'), config('mocov3_resnet50')
     backbone = vit.model.backbone
     assert backbone.arch == dict(embed_dim=384, depth=12, num_heads=12)
-    assert (backbone.position, backbone.init, backbone.frozen_patch_embed) == ('sincos', 'moco', True)
+    assert (backbone.position, backbone.init, backbone.frozen_patch_embed) == ('sincos', 'mocov3', True)
     optimizer = vit.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1.5e-4, 0.1)
     assert vit.optim_wrapper.paramwise_cfg == dict(decay_biases=True, decay_norms=True) and vit.optim_wrapper.clip_per_tensor is None

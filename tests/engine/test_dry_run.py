@@ -2,20 +2,39 @@ from __future__ import annotations
 
 import pytest
 from rich.console import Console
+from toy import ToyAlgorithm, toy_config
 
-from mmdssl.engine.dry_run import _table
+from mmdssl.engine import dry_run
 
 
 @pytest.mark.parametrize('workers, step, loading, limit, speed', [
-    (2, 1., 0.1, 'network', 4),
-    (2, 1., 1., 'data', 2),  # two workers load two images per second, whatever was prefetched
-    (0, 1., 0.1, 'network', 4),
-    (0, 1., 0.2, 'data', 4),  # the step contains the loading of its four images
+    (2, 1., 0.1, 'network', '4.0'),
+    (2, 16., 0.1, 'network', '0.250'),
+    (2, 1., 1., 'data', '2.0'),  # two workers load two images per second, whatever was prefetched
+    (0, 1., 0.1, 'network', '4.0'),
+    (0, 1., 0.2, 'data', '4.0'),  # the step contains the loading of its four images
 ])
 def test_the_slower_of_network_and_data_sets_the_pace(train, capsys, workers, step, loading, limit, speed):
     runner = train(**{'train_dataloader.num_workers': workers, 'train_cfg.max_epochs': 1})
     capsys.readouterr()
-    Console(width=120).print(_table(runner, step, loading))
+    Console(width=120).print(dry_run._table(runner, step, loading, images=4))
     out = capsys.readouterr().out
     assert f'{limit} (an image loads in {1000 * loading:.1f} ms, workers: {workers})' in out
-    assert f'{speed}.0 images per second' in out
+    assert f'{speed} images per second' in out
+
+
+@pytest.mark.parametrize('seconds, images', [(0., 2), (1e9, 4)])
+def test_a_slow_step_has_fewer_images_and_the_table_those_of_the_config(tmp_path, capsys, monkeypatch, seconds, images):
+    monkeypatch.setattr(dry_run, 'STEP_SECONDS', seconds)
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    monkeypatch.setenv('COLUMNS', '120')
+    seen = []
+    forward = ToyAlgorithm.loss
+    monkeypatch.setattr(ToyAlgorithm, 'loss', lambda self, views: seen.append(len(views)) or forward(self, views))
+    dry_run.dry_run(toy_config(tmp_path, auto_scale_lr=dict(enable=True, base_batch_size=8)))
+    out = capsys.readouterr().out
+    assert seen == ([2, 2] if images == 2 else [2, 4, 4])
+    lines = [' '.join(line.split()) for line in out.splitlines()]
+    for text in ('│ global batch │ 4 images │', '│ epochs x iterations │ 3 x 6 │', '│ learning rate (highest) │ 0.005 │'):
+        assert text in lines
+    assert ('MiB per process, with 2 of its 4 images' in out) == (images == 2)

@@ -13,8 +13,12 @@ from mmdssl.errors import InputError
 from mmdssl.models.algorithms.masked_modelling import MaskedModelling
 from mmdssl.models.diagnostics import code_perplexity
 from mmdssl.models.losses.masked import mean_over_masked
+from mmdssl.models.tokenizers import DVAEEncoder
 from mmdssl.registry import MODELS
 from mmdssl.visualization.reconstruction import code_picture
+
+TRAIN_IT = ('train it first with tools/train.py configs/pretrain/beit_tokenizer.py (or configs/small/beit_tokenizer.py for the small '
+            'one)')
 
 
 def is_missing(checkpoint: str) -> bool:
@@ -50,11 +54,14 @@ class BEiT(MaskedModelling):
         self._codes: Tensor | None = None
 
     def init_weights(self) -> None:
-        checkpoint = (getattr(self.tokenizer, 'init_cfg', None) or {}).get('checkpoint')
+        init_cfg = getattr(self.tokenizer, 'init_cfg', None)
+        checkpoint = (init_cfg or {}).get('checkpoint')
         if checkpoint and is_missing(checkpoint):
-            raise InputError(f'{checkpoint}, the weights of the tokenizer, is not there: train it first with tools/train.py '
-                             'configs/pretrain/beit_tokenizer.py (or configs/small/beit_tokenizer.py for the small one), or name another '
-                             'file with --cfg-options model.tokenizer.init_cfg.checkpoint=FILE')
+            raise InputError(f'{checkpoint}, the weights of the tokenizer, is not there: {TRAIN_IT}, or name another file with '
+                             '--cfg-options model.tokenizer.init_cfg.checkpoint=FILE')
+        if init_cfg is None and isinstance(self.tokenizer, DVAEEncoder):
+            raise InputError(f'the tokenizer of BEiT is an untrained DVAEEncoder, whose codes mean nothing: {TRAIN_IT}, and give '
+                             "model.tokenizer.init_cfg=dict(type='SSLPretrained', checkpoint=FILE), or use a RandomProjectionTokenizer")
         super().init_weights()
 
     def train(self, mode: bool = True) -> BEiT:

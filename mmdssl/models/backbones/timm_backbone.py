@@ -276,4 +276,5 @@ def _set_branches(network: nn.Module, name: str, number: int) -> None:
     if last is None or number < 1:
         raise InputError(f'branches={number} of {name}: it is 1 or more, and the network a ResNet')
     network.layer4 = Branches(copy.deepcopy(last) for _ in range(number))
+    network.feature_info[-1]['num_chs'] *= number
     network.init_weights()  # each branch begins with weights of its own

@@ -74,9 +74,10 @@ class VisionTransformer(BaseModule):
         global_blocks: Blocks with global attention all the same; negative ones count from the end.
         checkpointing: In :meth:`forward`, keep only the inputs of the blocks and compute the rest again in the backward pass.
         frozen: Train nothing but the pyramid; stay in eval mode.
-        init: Initial values: ``'dino'``, truncated normal; ``'moco'``, MoCo v3's uniform ones with a class token near zero;
-            ``'mae'``, uniform ones, of the patch projection too; ``'beit'``, normal ones within one deviation of zero, of the patch
-            projection and of the mask token too, and what a block adds is the less the deeper it is.
+        init: Initial values: ``'dino'``, truncated normal; ``'mocov3'``, uniform ones, of the patch projection too, and a class token
+            near zero; ``'moco'``, the same with the framework's patch projection (as timm's, BAM); ``'mae'``, uniform ones, of the
+            patch projection too; ``'beit'``, normal ones within one deviation of zero, of the patch projection and of the mask token
+            too, and what a block adds is the less the deeper it is.
         frozen_patch_embed: Keep the random values of the patch projection, which steadies training (MoCo v3, BAM).
         init_cfg: MMEngine's; ``dict(type='SSLPretrained', checkpoint=...)`` loads published weights.
     """
@@ -89,8 +90,8 @@ class VisionTransformer(BaseModule):
                  mlp_ratio: Positive = 4., layer_scale: float | None = None, final_norm: bool = True,
                  out_indices: Annotated[Sequence[int], NonEmpty] = (-1, ), out_norm: bool = True, pyramid: bool = False,
                  window_size: PositiveInt | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
-                 frozen: bool = False, init: Literal['dino', 'moco', 'mae', 'beit'] = 'dino', frozen_patch_embed: bool = False,
-                 init_cfg: dict | None = None):
+                 frozen: bool = False, init: Literal['dino', 'moco', 'mocov3', 'mae', 'beit'] = 'dino',
+                 frozen_patch_embed: bool = False, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if isinstance(arch, str):
             arch = ARCHITECTURES[arch]
@@ -147,7 +148,7 @@ class VisionTransformer(BaseModule):
 
     def _initialise(self, init: str) -> None:
         """The patch projection keeps the framework's initialisation, the mask token its zeros, where ``init`` says nothing else."""
-        token_std = 1e-6 if init == 'moco' else .02
+        token_std = 1e-6 if init in ('moco', 'mocov3') else .02
         cut = .02 if init == 'beit' else 2.
         for parameter, std in ((self.cls_token, token_std), (self.reg_token, token_std), (self.pos_embed, .02)):
             if parameter is not None:
@@ -155,11 +156,13 @@ class VisionTransformer(BaseModule):
         for name, module in self.blocks.named_modules():
             if isinstance(module, nn.Linear):
                 for matrix in module.weight.chunk(3 if name.endswith('qkv') and init != 'mae' else 1):
-                    nn.init.xavier_uniform_(matrix) if init in ('moco', 'mae') else trunc_normal_(matrix, std=.02, a=-cut, b=cut)
+                    nn.init.xavier_uniform_(matrix) if init in ('moco', 'mocov3', 'mae') else trunc_normal_(matrix, std=.02, a=-cut, b=cut)
                 nn.init.zeros_(module.bias)
         projection = self.patch_embed.proj
-        if init == 'mae':
+        if init in ('mae', 'mocov3'):
             nn.init.xavier_uniform_(projection.weight.flatten(1))  # as the matrix that it is
+        if init == 'mocov3':
+            nn.init.zeros_(projection.bias)
         if init == 'beit':
             for parameter in (projection.weight, *([] if self.mask_token is None else [self.mask_token])):
                 trunc_normal_(parameter, std=.02, a=-cut, b=cut)

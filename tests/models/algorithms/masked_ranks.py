@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mmdssl.models.algorithms.dvae
 from mmdssl.datasets.views import ViewGroup, Views
+from mmdssl.models.layers.sync_norm import synchronise_norms
 from mmdssl.registry import MODELS
 
 VIT = dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=16, depth=2, num_heads=2), patch_size=8, img_size=32)
@@ -46,8 +47,9 @@ def loss_and_gradient(case: str, rank: int = 0, world: int = 1, images: int = 8)
     views = Views.collate(samples[rank * images // world:(rank + 1) * images // world])
     if case == 'dvae':
         views['global'].masks = None
-        algorithm.eval()  # on CPUs batch normalisation sees only its own process
-    model = DistributedDataParallel(algorithm) if world > 1 else algorithm
+    if world > 1:
+        synchronise_norms(algorithm)
+    model = DistributedDataParallel(algorithm, broadcast_buffers=False) if world > 1 else algorithm
     values = model(views)
     algorithm.parse_losses(values)[0].backward()
     means = {name: value.detach().clone() for name, value in values.items()}

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from algorithm_configs import config_of
 from masked_ranks import CASES as MASKED
 from masked_ranks import samples_of
+from processes import run_ranks
+from runs import STOPPED, check_resumed, draw_images, recipe, run, run_as_rank
 from torch import nn
 
 from mmdssl.datasets.views import Views
@@ -105,3 +108,39 @@ def test_one_step_lowers_the_loss_and_moves_the_teacher(case):
     assert algorithm.parse_losses(algorithm.loss(views))[0] < total
     algorithm.after_step()
     assert all(not torch.equal(p, before[name]) for name, p in teacher.named_parameters())
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return draw_images(tmp_path_factory.mktemp('images'))
+
+
+# Without variants that differ in nothing that a run remembers.
+RUNS = [name for name in CASES if not any(variant in name for variant in ('shared', 'unmasked', 'inside', '3 x 3'))]
+# What has begun, and what changes, after a run was stopped.
+CHANGES = dict(swav=dict(queue_size=8, queue_begin=1, freeze_prototypes=5), densecl=dict(dense_weight=1., dense_warmup=5))
+
+
+@pytest.mark.parametrize('name', [*RUNS, 'dilo'])
+def test_a_run_that_was_stopped_within_an_epoch_goes_on_exactly(name, images, tiny_backbone, tmp_path):
+    model, views = run_of(name, tiny_backbone)
+    whole = run(model, views, images, tmp_path / 'whole')
+    resumed = run(model, views, images, tmp_path / 'resumed', tmp_path / f'whole/iter_{STOPPED}.pth')
+    check_resumed(whole, resumed)
+
+
+def test_so_do_two_processes_with_queues_and_norms_of_both(images, tiny_backbone, tmp_path):
+    run_ranks(run_as_rank, 2, tmp_path, images, {name: run_of(name, tiny_backbone) for name in ('mocov2', 'swav')})
+
+
+def run_of(name: str, network: dict) -> tuple[dict, dict]:
+    """Config of the algorithm of a case, with drop path and batch norms where it can have them, and of the views that it reads."""
+    if name in MASKED:
+        return MASKED[name], recipe(dict(mae='RandomMask', dvae=None).get(name, 'BlockMask'), local=False)
+    kind, backbone, query, settings = CASES['mocov2' if name == 'dilo' else name]
+    masks = backbone.get('mask_token') and settings.get('masked', True)
+    reads = VIEWS.get(kind, {})
+    if 'projector' in config_of(kind, {}):
+        settings = dict(settings, projector=dict(norm=True))
+    model = config_of(kind, dict(network, drop_path_rate=0.3, **backbone), **{**settings, **CHANGES.get(name, {})})
+    return model, recipe('BlockMask' if masks else None, reads.get('local', True), query, 3 * (kind == 'LooC'), swap=name == 'dilo')

@@ -78,6 +78,49 @@ def test_maskfeat_may_predict_pixels():
     assert list(algorithm.pictures(views)) == ['image', 'masked', 'pixels', 'predicted pixels']
 
 
+@pytest.mark.parametrize('normalise', [True, False])
+def test_maes_loss_and_gradients_follow_the_formula(normalise):
+    """The mean over all masked patches of the mean squared error of their pixels, at mean 0 and variance 1 (Sec. 3)."""
+    algorithm = build('mae', normalise_pixels=normalise).double()
+    views = Views.collate(samples_of(3, even=True, dtype=torch.float64))
+    crops = views['global']
+    errors = []
+    for image, mask, predicted in zip(crops.images.flatten(0, 1), crops.masks.flatten(0, 1), algorithm.reconstruct(crops)):
+        for y in range(4):
+            for x in range(4):
+                pixels = [image[channel, 8 * y + row, 8 * x + column] for row in range(8) for column in range(8) for channel in range(3)]
+                if normalise:
+                    mean = sum(pixels) / len(pixels)
+                    variance = sum((pixel - mean)**2 for pixel in pixels) / (len(pixels) - 1)
+                    pixels = [(pixel - mean) / (variance + 1e-6).sqrt() for pixel in pixels]
+                if mask[y, x]:
+                    errors.append(((predicted[4 * y + x] - torch.stack(pixels))**2).mean())
+    assert_same(algorithm, algorithm.loss(views)['loss_pixels'], sum(errors) / len(errors))
+
+
+def test_beits_loss_and_gradients_follow_the_formula():
+    """Eq. 2; which code a patch has is tested below."""
+    algorithm = build('beit').double()
+    views = Views.collate(samples_of(3, even=False, dtype=torch.float64))
+    crops = views['global']
+    codes, losses = algorithm.codes(crops), []
+    for i, (image, mask) in enumerate(zip(crops.images.flatten(0, 1), crops.masks.flatten(0, 1))):
+        tokens = algorithm.backbone.forward_tokens(image[None], mask.flatten()[None]).patches[0]
+        for y in range(4):
+            for x in range(4):
+                if mask[y, x]:
+                    powers = (algorithm.student.head.weight @ tokens[4 * y + x] + algorithm.student.head.bias).exp()
+                    losses.append(-(powers[codes[i, y, x]] / powers.sum()).log())
+    assert_same(algorithm, algorithm.loss(views)['loss_code'], sum(losses) / len(losses))
+
+
+def assert_same(algorithm: Algorithm, loss: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=0)
+    parameters = [p for p in algorithm.parameters() if p.requires_grad]
+    for ours, theirs in zip(*(torch.autograd.grad(value, parameters) for value in (loss, expected))):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
 def test_loss_of_the_dvae_is_the_error_of_its_drawing_and_the_divergence():
     algorithm = build('dvae')
     algorithm.set_progress(Progress(5, 10, 0, 1))
@@ -177,6 +220,13 @@ def test_beit_loads_the_tokenizer_that_a_run_has_left(tmp_path):
     assert torch.equal(beit.tokenizer.tokenize(images), trained.tokenize(images))
     assert not beit.tokenizer.training and not any(p.requires_grad for p in beit.tokenizer.parameters())
     assert beit.student.head.out_features == 12
+
+
+def test_an_untrained_tokenizer_is_refused():
+    beit = build('beit', tokenizer=CASES['dvae']['backbone'])
+    with pytest.raises(InputError, match='is an untrained DVAEEncoder, .* tools/train.py configs/pretrain/beit_tokenizer.py'):
+        beit.init_weights()
+    build('beit').init_weights()  # a random projection needs no training
 
 
 def test_tokenizers_see_the_view_at_a_token_per_patch_and_as_it_was_before_normalisation():

@@ -259,6 +259,8 @@ def test_branches_are_last_stages_side_by_side():
     third, last = backbone(images)
     assert backbone.embed_dim == 24 and backbone.channels == (8, 24) and backbone.strides == (16, 32)
     torch.testing.assert_close(backbone.features(images), last.mean((2, 3)))
+    features, maps = backbone.features_and_map(images)
+    assert torch.equal(maps, last) and torch.equal(features, backbone.features(images)) and backbone.map_dim == maps.shape[1] == 24
     branches = backbone.network.layer4
     for branch, share in zip(branches, last.chunk(3, 1)):
         torch.testing.assert_close(branch(third), share)

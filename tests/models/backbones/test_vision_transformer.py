@@ -76,7 +76,12 @@ def test_initialisation_of_moco_v3():
     assert ours.cls_token.abs().max() < 1e-5
     bound = (6 / 512) ** 0.5
     assert 0.99 * bound < ours.blocks[0].attn.qkv.weight.abs().max() <= bound
-    with pytest.raises(InputError, match="init='zeros': give 'dino', 'moco', 'mae' or 'beit'"):
+    torch.manual_seed(5)
+    released = VisionTransformer(dict(embed_dim=256, depth=1, num_heads=4), 16, 224, init='mocov3')
+    projection, bound = released.patch_embed.proj, (6 / (3 * 16**2 + 256))**0.5
+    assert 0.99 * bound < projection.weight.abs().max() <= bound and not projection.bias.any()
+    assert all(torch.equal(parameter, ours.get_parameter(name)) for name, parameter in released.blocks.named_parameters('blocks'))
+    with pytest.raises(InputError, match="init='zeros': give 'dino', 'moco', 'mocov3', 'mae' or 'beit'"):
         VisionTransformer(init='zeros')
 
 
