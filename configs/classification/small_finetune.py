@@ -3,6 +3,7 @@ _base_ = './finetune_deit_vit-small.py'
 model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=2), patch_size=8, img_size=64, drop_path_rate=0.0),
     num_classes=20,
+    read='pooled',
     mix_prob=0.5,
     ema=0.99)
 train_dataloader = dict(

@@ -2,6 +2,7 @@
 _base_ = './linear_ibot.py'
 model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=2), patch_size=8, img_size=64),
+    extractor=dict(blocks=1, read='pooled'),  # which any network has
     rates=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
     norm=[False, True])
 train_dataloader = dict(

@@ -5,7 +5,7 @@ from typing import Literal
 
 from PIL import Image
 from timm.data import IMAGENET_DEFAULT_MEAN
-from timm.data.auto_augment import rand_augment_transform
+from timm.data.auto_augment import posterize, rand_augment_transform
 from timm.data.transforms import str_to_pil_interp
 
 from mmdssl.arguments import PositiveInt
@@ -39,5 +39,14 @@ class RandAugment:
             raise InputError(f'RandAugment has recipe={recipe!r}, which timm cannot read ({type(error).__name__}: {error}): give for '
                              "instance 'rand-m9-mstd0.5-inc1'") from None
 
+        for operation in self.augment.ops:
+            if operation.aug_fn is posterize:
+                operation.aug_fn = _posterize
+
     def __call__(self, image: Image.Image) -> Image.Image:
         return self.augment(image)
+
+
+def _posterize(image: Image.Image, bits: int, **_) -> Image.Image:
+    """timm's, whose strongest keeps no bit: nothing but black, to which newer versions of Pillow refuse to come."""
+    return posterize(image, bits) if bits else Image.new(image.mode, image.size)

@@ -31,3 +31,14 @@ def test_it_is_the_one_of_timms_training():
 def test_a_recipe_that_timm_cannot_read(recipe):
     with pytest.raises(InputError, match='which timm cannot read'):
         RandAugment(recipe=recipe)
+
+
+def test_the_strongest_operations_can_be_drawn():
+    """At a magnitude of 10, which a normal one around 9 reaches now and then, posterizing keeps no bit."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8))
+    found = {}
+    for operation in RandAugment(size=16).augment.ops:
+        operation.prob, operation.magnitude, operation.magnitude_std = 1., 10, 0
+        found[operation.name] = np.asarray(operation(image))
+    assert not found['PosterizeIncreasing'].any() and len(found) == 15
+    assert all(each.shape == (16, 16, 3) for each in found.values())
