@@ -1,9 +1,10 @@
-"""Measure the backbone of a checkpoint on detection, segmentation and video, and compare: one table."""
+"""Measure the backbone of a checkpoint on images, detection, segmentation and video, and compare: one table."""
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,10 +41,18 @@ DENSE = {
 }
 VIDEO = {'vit-small': 'video/davis2017', 'vit-base': 'video/davis2017', 'resnet50': 'video/davis2017_resnet50'}
 QUICK = ('detection/small_mask-rcnn_world', 'segmentation/small_semfpn_world', 'video/small_davis2017_world')
-WORLD = dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8))
+IMAGE = ('classification/knn', 'classification/linear_features', 'classification/logistic', 'classification/logistic_10percent',
+         'classification/logistic_1percent', 'classification/clustering', 'classification/cost')
+# Trained on augmented images, which takes minutes with a small transformer, and days with others: those have configs of their own.
+TRAINED = ('classification/small_linear', 'classification/small_finetune')
+SMALL = 96  # pixels of the images of pretraining
+WORLDS = {
+    'quick': dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8)),
+    'image': dict(train=2000, val=400, size=96, coco=(0, 0), ade20k=(0, 0), clips=(0, 0)),
+}
 TAIL = 20  # lines of the log of a job that failed
 WIDTH = 160  # of the widest table, also where the window is narrower
-FOLDERS = dict(detection='coco', segmentation='ade20k', video='davis')
+FOLDERS = dict(detection='coco', segmentation='ade20k', video='davis', classification='')
 # What the quick suite compares: the metrics of a task, and how far the first one differs between seeds.
 QUICK_METRICS = {
     'detection': (('box_AP50', 'mask_AP50'), 2.),
@@ -75,6 +84,10 @@ class Job:
     def file(self) -> Path:
         return ROOT / f'configs/{self.config}.py'
 
+    @property
+    def trains(self) -> bool:
+        return 'train_dataloader' in json.loads(config_text(self.file))
+
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 1 where a job failed; else see :func:`mmdssl.cli.guard.guarded`."""
@@ -86,17 +99,19 @@ def main(argv: list[str] | None = None) -> int:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, from mmdssl or anywhere')
-    parser.add_argument('--suite', choices=['quick', 'dense', 'video', 'all'], default='quick',
-                        help='quick: all tasks on the sample world, in minutes, against random weights; dense: COCO '
-                        'and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
+    parser.add_argument('--suite', choices=['quick', 'image', 'dense', 'video', 'all'], default='quick',
+                        help='quick: dense tasks on the sample world, in minutes, against random weights; image: k-NN, linear '
+                        'classifiers also with few labels, clustering and cost, of small transformers fine-tuning too, against '
+                        'random weights; dense: COCO and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
     parser.add_argument('--random', action='store_true',
-                        help='measure random weights too, as the quick suite always does')
+                        help='measure random weights too, as the quick and the image suite always do')
     parser.add_argument('--network', choices=['teacher', 'student'],
                         help='where the checkpoint has both; by default the one that its authors evaluate')
     parser.add_argument('--gpus', type=int, default=1,
                         help='processes per job, through tools/dist_train.sh and tools/dist_test.sh')
     parser.add_argument('--data', type=Path, metavar='FOLDER',
-                        help='folder with coco/, ade20k/ and davis/, as far as they are needed')
+                        help='folder with coco/, ade20k/ and davis/, as far as they are needed; for the image suite one with '
+                        'train/ and val/, a folder for each class in both')
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='CONFIG.KEY=VALUE',
                         help='change values of a config, such as small_semfpn_world.train_cfg.max_iters=400')
@@ -118,7 +133,7 @@ def run(args: argparse.Namespace) -> list[Job]:
         raise InputError(f'--gpus must be at least 1, not {args.gpus}')
     path = args.checkpoint.resolve()
     folder = args.work_dir = args.work_dir or Path('work_dirs/benchmark', f'{path.parent.name}-{path.stem}')
-    jobs = plan(args.suite, args.random, family(args.checkpoint, args.network))
+    jobs = plan(args.suite, args.random, (size if args.suite == 'image' else family)(args.checkpoint, args.network))
     args.cfg_options = by_config(args.cfg_options, jobs)
     source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
     keys = {job: dict(source=source['source'], recipe=recipe(job, args)) for job in jobs}
@@ -132,8 +147,12 @@ def run(args: argparse.Namespace) -> list[Job]:
             title = f'{job.name} ({i} of {len(jobs)})'
             if find_record(folder, job, keys[job]):
                 console.print(f'{title}: done before')
-            elif record := run_job(job, args, keys[job], title, console):
-                labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args))
+                continue
+            start = time.monotonic()
+            if record := run_job(job, args, keys[job], title, console):
+                seconds = round(time.monotonic() - start, 1)
+                console.print(f'{title}: done in {seconds:.0f} s')
+                labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args), seconds=seconds)
                 append_line(folder / 'results.jsonl', {**record, **labels, **keys[job], **source})
             else:
                 failed.append(job)
@@ -152,7 +171,16 @@ def family(checkpoint: Path, network: str | None) -> str:
     return 'vit-base' if name.startswith('vit-b/') else 'vit-small'
 
 
+def size(checkpoint: Path, network: str | None) -> str:
+    """``'small'`` for a transformer of small images, ``'large'`` for all else."""
+    found = backbone_config(checkpoint, network)
+    return 'small' if found['type'].endswith('VisionTransformer') and found.get('img_size', 224) <= SMALL else 'large'
+
+
 def plan(suite: str, random: bool, kind: str) -> list[Job]:
+    if suite == 'image':
+        configs = [*IMAGE, *(TRAINED if kind == 'small' else ())]
+        return [Job(config, suite, each) for config in configs for each in (True, False)]
     if suite == 'quick':
         if kind == 'resnet50':
             raise InputError('the quick suite is for vision transformers: use --suite dense or video for a ResNet-50')
@@ -186,14 +214,14 @@ def options(job: Job, args: argparse.Namespace) -> list[str]:
     chosen = list(args.cfg_options[job.file.stem])
     if args.network and not job.random:
         chosen.append(f'model.backbone.init_cfg.network={args.network}')
-    if args.amp and job.task == 'video':
-        chosen.append(f'model.amp={args.amp}')
+    if args.amp and not job.trains:
+        chosen.append(f'{"model" if job.task == "video" else "test_cfg"}.amp={args.amp}')
     return chosen
 
 
 def changes(job: Job, args: argparse.Namespace) -> list[str]:
     """What makes a job's recipe another one than its config's."""
-    return [*options(job, args), *([f'--amp {args.amp}'] if args.amp and job.task != 'video' else [])]
+    return [*options(job, args), *([f'--amp {args.amp}'] if args.amp and job.trains else [])]
 
 
 def recipe(job: Job, args: argparse.Namespace) -> str:
@@ -207,14 +235,16 @@ def config_text(file: Path) -> str:
 
 
 def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
-    """Check ``--data``; without it the quick suite renders its world."""
+    """Check ``--data``; without it the quick and the image suite render a world."""
     if args.data:
-        for folder in dict.fromkeys(FOLDERS[job.task] for job in jobs):
+        needed = ('train', 'val') if args.suite == 'image' else dict.fromkeys(FOLDERS[job.task] for job in jobs)
+        for folder in needed:
             if not Path(args.data, folder).is_dir():
                 raise InputError(f"--data '{args.data}' has no folder '{folder}': put or link the data set there")
-    elif args.suite == 'quick':
-        args.data = args.work_dir / 'world'
-        make_sample_world(args.data, **WORLD)
+    elif args.suite in WORLDS:
+        world = args.work_dir / ('world' if args.suite == 'quick' else f'{args.suite}_world')
+        make_sample_world(world, **WORLDS[args.suite])
+        args.data = world / 'imagenet' if args.suite == 'image' else world
 
 
 def find_record(folder: Path, job: Job, key: dict[str, str]) -> dict | None:
@@ -240,7 +270,7 @@ def run_job(job: Job, args: argparse.Namespace, key: dict[str, str], title: str,
     """Run a job, or the rest of it; returns its record, or None after saying why there is none."""
     folder = args.work_dir / job.name
     prepare(folder, key)
-    start, log = time.monotonic(), folder / 'log.txt'
+    log = folder / 'log.txt'
     console.print(f'{title}: log in {log}')
     code = run_command(command(job, args), log, title, console)
     record = None if code else final_record(folder, job)
@@ -248,7 +278,6 @@ def run_job(job: Job, args: argparse.Namespace, key: dict[str, str], title: str,
         console.print(Text(f'{title} failed:', style='bold red'))
         console.print(Text('\n'.join(log.read_text().splitlines()[-TAIL:])))
         return None
-    console.print(f'{title}: done in {time.monotonic() - start:.0f} s')
     return record
 
 
@@ -267,8 +296,11 @@ def command(job: Job, args: argparse.Namespace) -> list[str]:
     rest = ['--work-dir', args.work_dir / job.name]
     rest += ['--data', args.data / FOLDERS[job.task]] if args.data else []
     rest += ['--random'] if job.random else []
-    rest += ['--cfg-options', *options(job, args)] if options(job, args) else []
-    if job.task == 'video':
+    chosen = options(job, args)
+    if job.suite == 'image' and not job.trains:
+        chosen = [f'test_cfg.cache={args.work_dir / "features"}', *chosen]  # which all protocols share
+    rest += ['--cfg-options', *chosen] if chosen else []
+    if not job.trains:
         return tool('test', args.gpus, [job.file, args.checkpoint], *rest)
     amp = ['--amp', args.amp] if args.amp else []
     return tool('train', args.gpus, [job.file], '--pretrained', args.checkpoint, '--resume', *amp, *rest)
@@ -301,7 +333,7 @@ def run_command(command: list[str], log: Path, title: str, console: Console) -> 
 def final_record(folder: Path, job: Job) -> dict | None:
     """The record of the evaluation at the end of a run."""
     records = results(folder)
-    if not records or job.task == 'video':
+    if not records or not job.trains:
         return records[-1] if records else None
     length = Config.fromfile(folder / job.file.name).train_cfg  # as it ran
     unit, end = ('iteration', length.max_iters) if 'max_iters' in length else ('epoch', length.max_epochs)
@@ -314,9 +346,10 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
     for job in jobs:  # not those of another recipe
         records[job.name] = find_record(args.work_dir, job, keys[job])
     found = [record for record in records.values() if record]
-    quick = [record for record in found if record['suite'] == 'quick']
-    sections = [quick_section(quick)] if quick else []
-    sections += compare(record for record in found if record['suite'] != 'quick')
+    quick, image = ([record for record in found if record['suite'] == suite] for suite in ('quick', 'image'))
+    sections = [section(some) for section, some in ((quick_section, quick), (image_section, image)) if some]
+    published = [record for record in image if record.get('dataset_name') == 'imagenet-1k' and record['weights'] == 'pretrained']
+    sections += compare([*published, *(record for record in found if record not in [*quick, *image])])
     if not sections:
         if args.table_only:
             raise InputError(f"'{args.work_dir}' has no results of '{args.checkpoint}': leave --table-only out")
@@ -326,6 +359,40 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
     (args.work_dir / 'table.md').write_text(to_markdown(sections, title))
     (args.work_dir / 'table.html').write_text(to_html(sections, title))
     console.print(f'Also in {args.work_dir / "table.md"} and {args.work_dir / "table.html"}')
+
+
+def image_section(records: list[dict]) -> Section:
+    """A line for each metric of each protocol: random weights, these, and the wall time of the jobs."""
+    pairs: dict[str, dict[str, dict]] = {}
+    for record in records:
+        pairs.setdefault(record['job'].removesuffix('_random'), {})[record['weights']] = record
+    rows = []
+    for protocol, pair in pairs.items():
+        both = [pair.get(weights, {}) for weights in ('random', 'pretrained')]
+        seconds = [duration(record.get('seconds')) for record in both]
+        names = dict.fromkeys(name for record in both for name in record.get('metrics', {}))
+        for i, name in enumerate(names):
+            before, after = (record.get('metrics', {}).get(name) for record in both)
+            gain = DASH if None in (before, after) or not is_score(name) else f'{after - before:+.1f}'
+            rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after), gain,
+                             *(seconds if not i else ('', ''))]))
+    named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
+    first = records[0]
+    title = ', '.join(filter(None, ('Frozen features', first.get('dataset_name'), first.get('backbone'))))
+    return Section(title, ['protocol', 'random weights', named, 'gain', 'seconds, random', 'seconds'], rows)
+
+
+def is_score(name: str) -> bool:
+    """Whether a metric is a percentage, of which more is better."""
+    return re.search(r'top[15]$|mean_per_class|map11|nmi|ari|accuracy|_val$', name) is not None
+
+
+def plain(name: str, value: float | None) -> str:
+    return number(name, value) if value is None or is_score(name) else f'{value:.4g}'
+
+
+def duration(seconds: float | None) -> str:
+    return DASH if seconds is None else f'{seconds:.0f}'
 
 
 def quick_section(records: list[dict]) -> Section:

@@ -2,13 +2,19 @@
 from mmdssl.datasets import transforms
 from mmdssl.datasets.base import ImageDataset, collate_views
 from mmdssl.datasets.coco_images import CocoImages
+from mmdssl.datasets.copydays import Copydays
 from mmdssl.datasets.davis import DAVIS
 from mmdssl.datasets.image_folder import ImageFolder
 from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.labelled_folder import LabelledFolder
+from mmdssl.datasets.labelled_views import LabelledViews
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
+from mmdssl.datasets.retrieval import RevisitedDataset
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
+from mmdssl.datasets.voc_instances import VOCInstances
 
-__all__ = ['DAVIS', 'CocoImages', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
-           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+__all__ = ['DAVIS', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
+           'LabelledViews', 'RevisitedDataset', 'TransferDataset', 'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor',
+           'collate_views', 'transforms']

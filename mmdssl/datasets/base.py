@@ -23,9 +23,9 @@ class ImageDataset(BaseDataset):
 
     ``dataset[(seed, epoch, index)]`` gives the :class:`Views` of one image, fields without the batch dimension. They
     depend on these three alone: not on the worker, the rank or what was asked before. ``dataset[index]`` stands for
-    seed 0 and epoch 0. ``labels`` tells the class of the image, where the subclass knows it. Where a file cannot be
-    decoded another one, drawn from the same key, takes its place; then ``indices`` tells the image that was used, and
-    ``skipped`` the file that was not.
+    seed 0 and epoch 0; a fourth number makes other views of the same image. ``labels`` tells the class of the image, where the
+    subclass knows it. Where a file cannot be decoded another one, drawn from the same key, takes its place; then ``indices`` tells
+    the image that was used, and ``skipped`` the file that was not.
 
     Args:
         data_root: Folder that the paths of images are relative to.
@@ -68,10 +68,14 @@ class ImageDataset(BaseDataset):
     def load_data_list(self) -> list[dict]:
         return [dict(img_path=path) for path in self.load_paths()]
 
-    def __getitem__(self, key: tuple[int, int, int] | int) -> Views:
-        seed, epoch, index = key if isinstance(key, tuple) else (0, 0, key)
-        with seeded(seed, epoch, index):
-            results, skipped = self._decode(index)
+    def read(self, info: dict) -> Image.Image | None:
+        """The decoded image of what :meth:`get_data_info` gives, or None where it cannot be decoded."""
+        return read_rgb(info['img_path'])
+
+    def __getitem__(self, key: tuple[int, ...] | int) -> Views:
+        key = key if isinstance(key, tuple) else (0, 0, key)
+        with seeded(*key):
+            results, skipped = self._decode(key[2])
             image = self.pipeline(results)['img']
             box = self._crop_box(results['sample_idx'])
             groups = {name: crop(image, box) if _is_boxed(crop) else crop(image) for name, crop in self.views.items()}
@@ -81,7 +85,7 @@ class ImageDataset(BaseDataset):
     def whole_image(self, index: int) -> Image.Image | None:
         """The image at ``index`` that views are cropped from, or None where it cannot be decoded."""
         info = self.get_data_info(index)
-        image = read_rgb(info['img_path'])
+        image = self.read(info)
         if image is None:
             return None
         with seeded(0, 0, index):
@@ -98,7 +102,7 @@ class ImageDataset(BaseDataset):
         skipped = []
         while len(skipped) < MAX_MISSES:
             results = self.get_data_info(index)
-            image = read_rgb(results['img_path'])
+            image = self.read(results)
             if image is not None:
                 return dict(img=image, **results), skipped
             skipped.append(results['img_path'])

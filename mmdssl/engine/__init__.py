@@ -1,4 +1,5 @@
 from . import hooks
+from .classification import ClassificationLoop
 from .lars import LARC, LARS
 from .log_processor import LogProcessor
 from .loops import ProtocolLoop, TrainLoop
@@ -7,5 +8,5 @@ from .optim_wrapper import OptimWrapper
 from .runner import Runner
 from .vis_backend import ScalarsVisBackend
 
-__all__ = ['LARC', 'LARS', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'ProtocolLoop', 'Runner', 'ScalarsVisBackend',
-           'TrainLoop', 'hooks']
+__all__ = ['LARC', 'LARS', 'ClassificationLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'ProtocolLoop', 'Runner',
+           'ScalarsVisBackend', 'TrainLoop', 'hooks']

@@ -115,11 +115,20 @@ class FeatureCache:
 
 def _of_data(dataset, settings: Mapping) -> dict[str, str]:
     """What tells the images of a dataset, and what is made of them, wherever they lie."""
-    files = [os.stat(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
-    labels = [dataset.get_data_info(index).get('label') for index in range(len(dataset))]
-    images = zip(image_names(dataset), ((file.st_size, file.st_mtime_ns) for file in files), labels)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    files = map(_stamp, dataset.files() if hasattr(dataset, 'files') else [info['img_path'] for info in infos])
+    images = [*zip(image_names(dataset), (info.get('label') for info in infos)), *files]
     return dict(images=fingerprint_text(map(str, images)), classes=fingerprint_text(map(repr, dataset.classes)),
                 settings={key: str(value) for key, value in sorted(settings.items()) if key != 'data_root'})
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """Size and time of a file; None where it is not there, as behind a broken link."""
+    try:
+        file = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return file.st_size, file.st_mtime_ns
 
 
 def _in_order(rows: np.ndarray, place: np.ndarray, times: Tensor, kept: Tensor) -> Iterator[Tensor]:

@@ -10,6 +10,8 @@ from mmengine import runner as base
 
 from mmdssl.registry import LOG_PROCESSORS
 
+TIMES = ('time', 'data_time')
+
 
 @LOG_PROCESSORS.register_module()
 class LogProcessor(base.LogProcessor):
@@ -25,9 +27,11 @@ class LogProcessor(base.LogProcessor):
 
     def get_log_after_epoch(self, runner: base.Runner, batch: int, mode: str, *args, **kwargs) -> tuple[dict, str]:
         tag, line = super().get_log_after_epoch(runner, batch, mode, *args, **kwargs)
-        accuracies = '  '.join(f'{name}: {value:.1f}' for name, value in tag.items() if 'knn' in name)
+        if not any('knn' in name for name in tag):
+            return tag, line
+        metrics = '  '.join(f'{name}: {value:{".1f" if "knn" in name else ".4g"}}' for name, value in tag.items() if name not in TIMES)
         title = f'Epoch(val) [{self._get_epoch(runner, "val")}]' if mode == 'val' else 'Test'
-        return tag, f'{title}  {accuracies}' if accuracies else line
+        return tag, f'{title}  {metrics}'
 
     def _collect_scalars(self, custom_cfg: list[dict], runner: base.Runner, mode: str,
                          reserve_prefix: bool = False) -> dict:

@@ -121,7 +121,7 @@ class ProtocolLoop(BaseLoop):
             Sampler and collate function may be left out.
         evaluator: Config of the protocol (``val_evaluator`` or ``test_evaluator``), for instance
             :class:`mmdssl.protocols.knn.KNNMetric`; or a list of several, whose metrics are put together. One without an ``extractor``
-            is given the backbone.
+            is given the backbone, one with ``uses_bank = False`` no bank.
         bank: Config of a dataloader, as ``dataloader``, of the images with which queries are compared, or from which is learnt.
         cache: Folder where features are kept for other protocols, see :class:`mmdssl.engine.feature_cache.FeatureCache`; None for none.
         amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
@@ -164,17 +164,24 @@ class ProtocolLoop(BaseLoop):
         self.runner.model.eval()
         metrics: dict[str, float] = {}
         for extractor in dict.fromkeys(getattr(protocol, 'extractor', None) for protocol in self.protocols):
-            measured = [unwrap(self.runner.model).backbone] if extractor is None else self._features(extractor)
-            for protocol in self.protocols:
-                if getattr(protocol, 'extractor', None) == extractor:
-                    metrics.update(protocol(*measured))
+            alike = [protocol for protocol in self.protocols if getattr(protocol, 'extractor', None) == extractor]
+            if extractor is None:
+                measured = [unwrap(self.runner.model).backbone]
+            else:
+                measured = self._features(extractor, any(getattr(protocol, 'uses_bank', True) for protocol in alike))
+            for protocol in alike:
+                metrics.update(protocol(*measured))
         self.runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
         self.runner.call_hook(f'after_{stage}')
         return metrics
 
-    def _features(self, extractor: Extractor) -> list[Features]:
-        model, loaders = unwrap(self.runner.model), (self.bank, self.dataloader)
-        if self.cache is None:
-            return [extract(model.backbone, loader, extractor, model.data_preprocessor.normalise, self.amp) for loader in loaders]
-        cache = FeatureCache(self.cache, model, self.runner.cfg.model, self.amp)
-        return [cache.read(loader, self.settings[loader], extractor) for loader in loaders]
+    def _features(self, extractor: Extractor, with_bank: bool) -> list[Features | None]:
+        """Of the bank, None where it is not wanted, and of the queries."""
+        model = unwrap(self.runner.model)
+        cache = None if self.cache is None else FeatureCache(self.cache, model, self.runner.cfg.model, self.amp)
+
+        def read(loader: DataLoader) -> Features:
+            if cache is None:
+                return extract(model.backbone, loader, extractor, model.data_preprocessor.normalise, self.amp)
+            return cache.read(loader, self.settings[loader], extractor)
+        return [read(self.bank) if with_bank else None, read(self.dataloader)]

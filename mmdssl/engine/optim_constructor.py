@@ -39,7 +39,7 @@ class OptimWrapperConstructor:
     """As few parameter groups as (learning-rate scale, weight decay or none) allows: fused optimizers stay fused.
 
     One for pretraining, classification, detection and segmentation. Frozen parameters are left out and tied ones come once, in the
-    order of the model.
+    order of the model. A model with ``parameter_groups()``, such as a sweep of classifiers, decides about its groups itself.
 
     Args:
         optim_wrapper_cfg: ``optimizer`` (config), and the arguments of the wrapper, by default ours.
@@ -75,8 +75,14 @@ class OptimWrapperConstructor:
         self.bias_lr_mult = bias_lr_mult
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        wrapper = dict(self.cfg)
-        optimizer = OPTIMIZERS.build(dict(wrapper.pop('optimizer'), params=self.groups(unwrap(model))))
+        wrapper, model = dict(self.cfg), unwrap(model)
+        settings = dict(wrapper.pop('optimizer'))
+        if hasattr(model, 'parameter_groups'):
+            groups = model.parameter_groups()
+            settings['lr'] = max(group['lr'] for group in groups)  # which is what the log tells
+        else:
+            groups = self.groups(model)
+        optimizer = OPTIMIZERS.build(dict(settings, params=groups))
         wrapper.setdefault('type', 'mmdssl.OptimWrapper')
         return OPTIM_WRAPPERS.build(wrapper, default_args=dict(optimizer=optimizer))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mmdssl.datasets.labelled_folder import class_names
 from mmdssl.errors import InputError
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -21,8 +22,9 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
 
     Args:
         cfg: The config, changed in place.
-        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols a folder with ``train`` and
-            ``val``, one folder per class in each. For other tasks the root of the data set, laid out as COCO, ADE20K or DAVIS is.
+        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols and classification a folder
+            with ``train`` and ``val``, one folder per class in each, whose number the model follows. For other tasks the root of the
+            data set, laid out as COCO, ADE20K or DAVIS is.
         knn: For pretraining, a folder with ``train`` and ``val``, one folder per class in each.
 
     Raises:
@@ -31,17 +33,20 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
     if not Path(path).exists():
         raise InputError(f"--data '{path}' does not exist: give a folder of images, a .txt list of paths, a COCO .json, or the root "
                          'of a data set')
-    if 'views' in (cfg.get('train_dataloader') or {}).get('dataset', {}):
+    trained = (cfg.get('train_dataloader') or {}).get('dataset', {})
+    if 'views' in trained and 'dataset' not in trained:
         _use_images(cfg, path)
         if not knn:  # what the config says of k-NN belongs to its own images
             cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     elif 'bank' in (cfg.get('test_cfg') or {}):
         _use_class_folders(cfg, 'test', path, '--data')
-        record = cfg.default_hooks.get('record') or {}
-        if record.get('dataset') == 'imagenet-1k' and not _is_imagenet(Path(path)):
-            record.dataset = Path(path).resolve().name
+        _name_data(cfg, path)
     else:
         _use_root(cfg, path)
+        folders = [dataset for loader in filter(None, map(cfg.get, LOADERS)) for dataset in _plain(loader.dataset) if _is_folder(dataset)]
+        if folders and 'num_classes' in cfg.get('model', {}):
+            cfg.model.num_classes = len(class_names(folders[0].data_root))
+            _name_data(cfg, path)
 
 
 def fit_images(cfg: Config) -> None:
@@ -51,7 +56,7 @@ def fit_images(cfg: Config) -> None:
     if isinstance(frame, int):
         for loader in (cfg.get('test_dataloader'), cfg.test_cfg.get('bank')):
             dataset = loader.dataset
-            if dataset.get('size', 0) > frame:
+            if 'resize' in dataset and dataset.get('size', 0) > frame:
                 dataset.resize, dataset.size = round(dataset.resize * frame / dataset.size), frame
 
 
@@ -63,12 +68,23 @@ def use_labels(cfg: Config, folder: str) -> None:
 
 
 def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> None:
+    datasets = cfg[f'{stage}_dataloader'].dataset, cfg[f'{stage}_cfg'].bank.dataset
+    if all('split' in dataset for dataset in datasets):  # of a data set whose parts lie in one folder
+        for dataset in datasets:
+            dataset.data_root = folder
+        return
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
             raise InputError(f"{option} '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
                              'class')
     cfg[f'{stage}_dataloader'].dataset.data_root = str(Path(folder, 'val'))
     cfg[f'{stage}_cfg'].bank.dataset.data_root = str(Path(folder, 'train'))
+
+
+def _name_data(cfg: Config, path: str) -> None:
+    record = cfg.default_hooks.get('record') or {}
+    if record.get('dataset') == 'imagenet-1k' and not _is_imagenet(Path(path)):
+        record.dataset = Path(path).resolve().name
 
 
 def _is_imagenet(folder: Path) -> bool:
@@ -110,12 +126,19 @@ def _use_root(cfg: Config, root: str) -> None:
     """Move the data sets of a config, whose folders may also have their other usual names."""
     for loader in filter(None, (cfg.get(name) for name in LOADERS)):
         for dataset in _plain(loader.dataset):
+            if _is_folder(dataset):  # of one part, train or val, with a folder for each class
+                dataset.data_root = os.path.join(root, _existing(root, os.path.basename(dataset.data_root)))
+                continue
             dataset.data_root = root
             for key, folder in (dataset.get('data_prefix') or {}).items():
                 dataset.data_prefix[key] = _existing(root, folder)
     for part in ('val', 'test'):
         if 'ann_file' in (cfg.get(f'{part}_evaluator') or {}):
             cfg[f'{part}_evaluator'].ann_file = os.path.join(root, cfg[f'{part}_dataloader'].dataset.ann_file)
+
+
+def _is_folder(dataset: ConfigDict | None) -> bool:
+    return (dataset or {}).get('type', '').rpartition('.')[2] == 'LabelledFolder'
 
 
 def _plain(dataset: ConfigDict) -> list[ConfigDict]:

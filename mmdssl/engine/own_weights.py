@@ -15,8 +15,8 @@ from mmdssl.registry import MODELS
 # What a task decides about a backbone; all else follows from the checkpoint.
 OF_THE_TASK = ('out_indices', 'out_norm', 'pyramid', 'window_size', 'global_blocks', 'checkpointing', 'frozen', 'drop_path_rate')
 
-# Where a model has no other parts, none depends on the kind of its backbone.
-ALONE = {'type', 'backbone', 'data_preprocessor'}
+# Models that take the features of any kind of backbone.
+OF_ANY_KIND = ('FrozenBackbone', 'LinearProbe')
 
 # Those with torchvision's names, whichever package builds them.
 PLAIN_RESNET = re.compile(r'resnet\d+')
@@ -43,7 +43,7 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
                          "init_cfg=dict(type='SSLPretrained', checkpoint=...)")
     found = backbone_config(checkpoint, network)
     kinds = {config['type'].rpartition('.')[2] for config in (found, old)}
-    resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'}) or set(cfg.model) <= ALONE
+    resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'}) or str(cfg.model.get('type')).rpartition('.')[2] in OF_ANY_KIND
     if not resizable and not all(PLAIN_RESNET.fullmatch(backbone_name(config)) for config in (found, old)):
         raise InputError(f'{checkpoint} holds a {found["type"]} and {cfg.filename} has a {old.type} as backbone: use a config for that '
                          'kind of network')
@@ -54,6 +54,8 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
             cfg.model.roi_head.shared_head.init_cfg = init
         return
     task = {key: old[key] for key in OF_THE_TASK if key in old}
+    if 'mask_token' in found:  # a distributed run would wait for the gradient of one that masks nothing
+        found = dict(found, mask_token=old.get('mask_token', False))
     if kinds == {'VisionTransformer'}:
         before, after = (_sizes(backbone)['depth'] for backbone in (old, found))
         for key in ('out_indices', 'global_blocks'):

@@ -1,3 +1,4 @@
 from . import algorithms, backbones, tokenizers
+from .classifier import Classifier
 
-__all__ = ['algorithms', 'backbones', 'tokenizers']
+__all__ = ['Classifier', 'algorithms', 'backbones', 'tokenizers']

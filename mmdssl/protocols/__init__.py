@@ -1,8 +1,19 @@
 """What is measured of a frozen backbone, and how."""
+from .accuracy import AccuracyMetric
+from .attention_jaccard import AttentionJaccardMetric, AttentionMasks
+from .clustering import ClusteringMetric
+from .copy_detection import CopyDetectionMetric
+from .cost import CostMetric
 from .davis import DAVISMetric
+from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
 from .frozen_backbone import FrozenBackbone
 from .knn import KNNMetric, knn_classify
+from .linear import LinearMetric, LinearProbe
+from .logistic import LogisticMetric
 from .propagation import MaskPropagation
+from .retrieval import RetrievalMetric
 
-__all__ = ['DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'KNNMetric', 'MaskPropagation', 'extract', 'knn_classify']
+__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
+           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
+           'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']

@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from PIL import Image
 from torch import Tensor
 
 from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt
 from mmdssl.errors import InputError
+from mmdssl.protocols.frozen import FrozenModel
 from mmdssl.registry import MODELS
 
 VOID = 255
@@ -25,7 +25,7 @@ PRECISIONS = dict(bf16=torch.bfloat16, fp16=torch.float16)
 
 
 @MODELS.register_module()
-class MaskPropagation(BaseModel):
+class MaskPropagation(FrozenModel):
     """Carries the mask of a video's first frame through it, by the similarity of a backbone's features.
 
     See :func:`propagate`. Nothing is trained.
@@ -52,42 +52,18 @@ class MaskPropagation(BaseModel):
                  frames_per_forward: PositiveInt = 8, amp: Literal[tuple(PRECISIONS)] | None = None, copy_first: bool = False,
                  mean: tuple[float, float, float] = (123.675, 116.28, 103.53),
                  std: tuple[Positive, Positive, Positive] = (58.14, 57.12, 57.375), init_cfg: dict | None = None):
-        super().__init__(init_cfg=init_cfg)
-        self.backbone = MODELS.build(backbone)
+        super().__init__(backbone, mean, std, init_cfg)
         self.context_frames = context_frames
         self.options = dict(radius=radius, top_k=top_k, temperature=temperature)
         self.frames_per_forward = frames_per_forward
         self.amp = amp
         self.copy_first = copy_first
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.eval()
-        self.init_weights()  # of the backbone; MMEngine only does this before training
 
-    def _dump_init_info(self) -> None:
-        """Silence MMEngine's three lines per parameter."""
-
-    def train(self, mode: bool = True) -> MaskPropagation:
-        """It stays in eval mode."""
-        return super().train(False)
-
-    def test_step(self, data: list[dict]) -> list[dict]:
-        return self(data)
-
-    def forward(self, sequences: list[dict], mode: str = 'predict') -> list[dict]:
-        """Predict the masks of some sequences of :class:`mmdssl.datasets.DAVIS`.
-
-        Returns:
-            For each sequence ``masks``, see :meth:`predict`, and the ``seconds`` it took.
-        """
-        if mode != 'predict':
-            raise ValueError(f"nothing is trained here: the only mode is 'predict', got {mode!r}")
-        predictions = []
-        for sequence in sequences:
-            start = time.perf_counter()
-            masks = self.predict(sequence['frames'], sequence['first_mask'].numpy())
-            predictions.append(dict(masks=masks, seconds=time.perf_counter() - start))
-        return predictions
+    def predict_sample(self, sample: dict) -> dict:
+        """``masks`` of a sequence of :class:`mmdssl.datasets.DAVIS`, see :meth:`predict`, and the ``seconds`` it took."""
+        start = time.perf_counter()
+        masks = self.predict(sample['frames'], sample['first_mask'].numpy())
+        return dict(masks=masks, seconds=time.perf_counter() - start)
 
     @torch.no_grad()
     def predict(self, frames: Tensor, first_mask: np.ndarray) -> dict[str, np.ndarray]:
@@ -119,7 +95,7 @@ class MaskPropagation(BaseModel):
         """L2-normalised features ``(T, D, h, w)`` fp32 of frames ``(T, 3, H, W)`` uint8, on this model's device."""
         features = []
         for some in frames.split(self.frames_per_forward):
-            images = (some.to(self.mean.device) - self.mean) / self.std
+            images = self.normalise(some)
             with torch.autocast(images.device.type, PRECISIONS.get(self.amp), enabled=self.amp is not None):
                 maps = self.backbone(images)
             features.append(F.normalize((maps if isinstance(maps, Tensor) else maps[-1]).float(), dim=1))

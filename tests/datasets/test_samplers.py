@@ -81,3 +81,25 @@ def test_views_do_not_depend_on_the_number_of_ranks(image_root, monkeypatch):
             for i, image in zip(batch.indices, batch['global'].images[0]):
                 assert torch.equal(whole.pop(int(i)), image)
     assert not whole
+
+
+@pytest.mark.parametrize('world_size', [1, 4])
+def test_repeated_augmentation(world_size, monkeypatch):
+    """DeiT's counts: an epoch of as many samples as there are images, each of a third of them three times, on different ranks."""
+    ranks = [list(sampler_of(rank, world_size, monkeypatch, size=96, repeats=3)) for rank in range(world_size)]
+    assert {len(rank) for rank in ranks} == {96 // world_size}
+    together = [key for step in zip(*ranks) for key in step]
+    images = {index for *_, index, _ in together}
+    assert len(images) == 32 and len(set(together)) == 96
+    assert all(together[3 * i:3 * i + 3] == [(0, 0, together[3 * i][2], copy) for copy in range(3)] for i in range(32))
+    if world_size == 4:
+        for index in images:
+            assert len([rank for rank in ranks if any(key[2] == index for key in rank)]) == 3
+    once = list(sampler_of(0, 1, monkeypatch, size=96))
+    assert [key[:3] for key in together[::3]] == once[:32], 'in the order of an epoch without repeats'
+    other = sampler_of(0, 1, monkeypatch, size=96, repeats=3)
+    other.set_epoch(1)
+    assert {index for *_, index, _ in other} != images
+    resumed = sampler_of(0, world_size, monkeypatch, size=96, repeats=3)
+    resumed.skip(7)
+    assert list(resumed) == ranks[0][7:]

@@ -115,6 +115,16 @@ def test_knn_while_training_is_logged_and_the_best_is_kept(train, tmp_path):
     assert history(runner) == history(train(name='without'))  # looking does not change what is seen
 
 
+def test_several_protocols_validate_a_run(train, tmp_path):
+    runner = train(**{**knn_config(colour_folders(tmp_path / 'data')), 'train_cfg.val_interval': 3, 'val_evaluator': [
+        dict(type='KNNMetric', k=1), dict(type='LinearMetric', epochs=2, extractor=dict()), dict(type='ClusteringMetric', draws=1)]})
+    for name in ('knn1_top1', 'linear_top1', 'nmi3'):
+        assert len(runner.message_hub.get_scalar(f'val/{name}').data[0]) == 1
+    with open(f'{runner.log_dir}/{runner.timestamp}.log') as file:
+        line, = [line for line in file if 'Epoch(val) [3]' in line]
+    assert 'knn1_top1' in line and 'linear_top1' in line and 'nmi3' in line
+
+
 def features_of(runner) -> Features:
     model = runner.model.eval()
     return extract(model.backbone, runner.val_dataloader, Extractor(), model.data_preprocessor.normalise)

@@ -49,3 +49,31 @@ def test_davis_and_what_is_missing(tmp_path):
         use_data(cfg, str(tmp_path / 'nowhere'))
     with pytest.raises(InputError, match="has no folder 'train2017'"):
         use_data(Config.fromfile(ROOT / 'detection/small_mask-rcnn_coco.py'), str(tmp_path))
+
+
+def test_the_number_of_classes_follows_the_folder(tmp_path):
+    """And its name, so that results are not taken for those of ImageNet; also where a classifier is only tested."""
+    root = tmp_path / 'birds'
+    for part in ('train', 'validation'):
+        for name in ('owl', 'swan', 'wren'):
+            (root / part / name).mkdir(parents=True)
+    with pytest.raises(InputError, match="has no folder 'val'"):
+        use_data(Config.fromfile(ROOT / 'classification/linear_dino.py'), str(root))
+    (root / 'validation').rename(root / 'val')
+    for config in ('linear_dino', 'finetune_deit_vit-small'):
+        cfg = Config.fromfile(ROOT / f'classification/{config}.py')
+        use_data(cfg, str(root))
+        assert cfg.train_dataloader.dataset.dataset.data_root == f'{root}/train'
+        assert cfg.val_dataloader.dataset.data_root == cfg.test_dataloader.dataset.data_root == f'{root}/val'
+        assert cfg.model.num_classes == 3 and cfg.default_hooks.record.dataset == 'birds'
+    cfg = Config.fromfile(ROOT / 'classification/linear_dino.py')
+    cfg.train_dataloader = cfg.val_dataloader = None
+    use_data(cfg, str(root))
+    assert cfg.model.num_classes == 3 and cfg.test_dataloader.dataset.data_root == f'{root}/val'
+
+
+def test_a_data_set_of_transfer_keeps_its_classes(tmp_path):
+    cfg = Config.fromfile(ROOT / 'classification/transfer_ibot_flowers.py')
+    use_data(cfg, str(tmp_path))
+    assert cfg.train_dataloader.dataset.dataset.data_root == cfg.val_dataloader.dataset.data_root == str(tmp_path)
+    assert cfg.model.num_classes == 102 and cfg.default_hooks.record.dataset == 'flowers'

@@ -96,3 +96,14 @@ def test_a_model_without_the_key_says_what_to_do(save):
     cfg = Config(dict(model=dict(type='Mine', encoder=SMALL)))
     with pytest.raises(InputError, match=r'has no model.backbone .* init_cfg=dict\(type=.SSLPretrained'):
         use_weights(cfg, save(SMALL))
+
+
+def test_what_masks_nothing_has_no_mask_token(save):
+    """A distributed run would wait for its gradient; a method of pretraining keeps its own."""
+    path = save(dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=16, depth=4, num_heads=2), mask_token=True))
+    tokens = {}
+    for name in ('classification/linear_dino', 'segmentation/semfpn_vit-small_40k_ade20k', 'pretrain/pqcl'):
+        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        use_weights(cfg, path)
+        tokens[name.partition('/')[0]] = MODELS.build(dict(cfg.model.backbone, type='mmdssl.VisionTransformer')).mask_token is not None
+    assert tokens == dict(classification=False, segmentation=False, pretrain=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
@@ -322,3 +325,52 @@ def test_the_quick_suite_for_real(checkpoint, tmp_path):
         (QUICK[1], 'box_AP50'), (QUICK[1], 'mask_AP50'), (QUICK[3], 'mIoU'), (QUICK[5], 'J&F'))]
     assert row.replace('│', ' ').split()[-4:] == shown
     assert json.loads((out / QUICK[0] / 'job.json').read_text())['source'] == records[QUICK[0]]['source']
+
+
+@pytest.fixture
+def class_folders(tmp_path) -> Path:
+    """Three classes of images of 32 px, each of another pattern, 8 and 4 of each."""
+    rng = np.random.default_rng(0)
+    for part, each in (('train', 8), ('val', 4)):
+        for i, name in enumerate(('dots', 'lines', 'noise')):
+            folder = tmp_path / 'data' / part / name
+            folder.mkdir(parents=True)
+            for number in range(each):
+                pixels = rng.integers(0, 90, (32, 32, 3), dtype=np.uint8)
+                pixels[::2 + i, ::(1, 5, 32)[i]] += 150
+                Image.fromarray(pixels).save(folder / f'{number}.png')
+    return tmp_path / 'data'
+
+
+def test_the_image_suite_for_real(benchmark, load_tool, checkpoint, class_folders, tmp_path, monkeypatch, capsys):
+    """In this process; features of each weights are computed once."""
+    monkeypatch.setattr(benchmark, 'run_command', lambda command, log, title, console: load_tool(
+        Path(command[1]).stem).main(command[2:]))
+    jobs = benchmark.plan('image', False, 'small')
+    workers = [f'{job.file.stem}.{loader}.{option}' for job in jobs if not job.random for loader, option in (
+        [(loader, option) for loader in ('train_dataloader', 'val_dataloader') for option in (
+            'batch_size=8', 'num_workers=0', 'persistent_workers=False')] if job.trains else
+        [('test_dataloader', 'num_workers=0'), ('test_cfg.bank', 'num_workers=0')])]
+    few = ['knn.test_evaluator.k=[1,3]', 'cost.test_evaluator.size=32', 'cost.test_evaluator.batch_size=2',
+           'logistic_1percent.test_cfg.bank.dataset.fraction=0.25', 'logistic_10percent.test_cfg.bank.dataset.fraction=0.5',
+           'clustering.test_evaluator.draws=2', 'small_linear.train_cfg.max_epochs=1', 'small_finetune.train_cfg.max_epochs=2']
+    arguments = [str(checkpoint), '--suite', 'image', '--data', str(class_folders), '--work-dir', str(tmp_path / 'out')]
+    assert benchmark.main([*arguments, '--cfg-options', *workers, *few]) == 0
+    assert len(list((tmp_path / 'out/features').iterdir())) == 8  # of two networks the queries, and banks of all, many and few labels
+    records = read_records(tmp_path / 'out/results.jsonl')
+    assert [record['job'] for record in records] == [job.name for job in jobs]
+    assert all(record['seconds'] > 0 and record['suite'] == 'image' for record in records)
+    random, pretrained = records[:2]
+    shown = capsys.readouterr().out
+    assert 'Frozen features, data, vit-4x16/8' in shown
+    line = next(line for line in shown.splitlines() if 'knn: knn1 top1' in line).replace('│', ' ').split()
+    values = [record['metrics']['knn1_top1'] for record in (random, pretrained)]
+    assert line[3:6] == [f'{values[0]:.1f}', f'{values[1]:.1f}', f'{values[1] - values[0]:+.1f}']
+    for protocol in ('linear_features: linear top1', 'logistic: logistic top1', 'clustering: nmi', 'cost: gflops', 'small_finetune: top1'):
+        assert protocol in shown
+
+
+def test_the_image_suite_wants_two_parts(run, class_folders, capsys):
+    shutil.rmtree(class_folders / 'val')
+    assert run('--suite', 'image', '--data', str(class_folders)) == (2, [])
+    assert "has no folder 'val': put or link the data set there" in capsys.readouterr().err

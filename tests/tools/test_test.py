@@ -13,7 +13,8 @@ from processes import run_tool
 from mmdssl.datasets import LabelledFolder
 from mmdssl.results.records import read_records
 
-CHECKPOINTS = Path(__file__).parents[1] / 'golden/checkpoints'
+ROOT = Path(__file__).parents[2]
+CHECKPOINTS = ROOT / 'tests/golden/checkpoints'
 KNN = 'configs/classification/knn.py'
 OPTIONS = ['test_dataloader.num_workers=0', 'test_cfg.bank.num_workers=0']
 FEW = 'test_evaluator.k=[1,3]'
@@ -38,11 +39,10 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture
 def main(load_tool, tmp_path, monkeypatch, capsys):
     """Function that runs the tool in this process, in an empty folder; returns what it said of an error."""
-    root = Path.cwd()
     monkeypatch.chdir(tmp_path)
 
     def run(*args, options=(FEW, ), code=0):
-        assert load_tool('test').main([str(root / KNN), *map(str, args), '--cfg-options', *OPTIONS, *options]) == code
+        assert load_tool('test').main([str(ROOT / KNN), *map(str, args), '--cfg-options', *OPTIONS, *options]) == code
         return capsys.readouterr().err.strip()
     return run
 
@@ -60,13 +60,23 @@ def test_knn_of_published_layouts(main, data, name):
     assert set(record['metrics']) == {'knn1_top1', 'knn3_top1'} and record['metrics']['knn1_top1'] > 50
 
 
+def test_a_linear_probe_of_a_published_layout(load_tool, main, data):
+    probe = KNN.replace('knn', 'linear_features')
+    arguments = [str(ROOT / probe), str(CHECKPOINTS / 'bam_teacher.pth'), '--data', str(data), '--cfg-options', *OPTIONS]
+    assert load_tool('test').main(arguments) == 0
+    record, = records('work_dirs/linear_features')
+    assert record['task'] == 'linear' and record['metrics']['linear_top1'] > 50
+    main(CHECKPOINTS / 'bam_teacher.pth', '--data', data)
+    assert len(list(Path('work_dirs/features').iterdir())) == 2  # which both have used
+
+
 def test_two_processes_a_cache_and_none_give_the_same(main, data, tmp_path):
     main(CHECKPOINTS / 'dino_full.pth', '--data', data)
     main(CHECKPOINTS / 'dino_full.pth', '--data', data)
     main(CHECKPOINTS / 'dino_full.pth', '--data', data, options=(FEW, 'test_cfg.cache=None'))
     main(CHECKPOINTS / 'dino_full.pth', '--data', data, '--random')
     assert len(list(Path('work_dirs/features').iterdir())) == 4
-    arguments = [KNN, CHECKPOINTS / 'dino_full.pth', '--data', data, '--work-dir', tmp_path / 'two', '--cfg-options', *OPTIONS, FEW]
+    arguments = [ROOT / KNN, CHECKPOINTS / 'dino_full.pth', '--data', data, '--work-dir', tmp_path / 'two', '--cfg-options', *OPTIONS, FEW]
     run_tool('test', *arguments, f'test_cfg.cache={tmp_path}/of_two', processes=2)
     first, cached, without, random = records()
     two, = records(tmp_path / 'two')

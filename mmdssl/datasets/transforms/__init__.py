@@ -6,6 +6,7 @@ from mmdssl.datasets.transforms.leave_one_out import LeaveOneOutViews, RightAngl
 from mmdssl.datasets.transforms.load_image import LoadImage
 from mmdssl.datasets.transforms.masks import BlockMask, RandomMask
 from mmdssl.datasets.transforms.photometric import Photometric
+from mmdssl.datasets.transforms.rand_augment import RandAugment
 
-__all__ = ['BlockMask', 'CropViews', 'LeaveOneOutViews', 'LoadImage', 'LoadLabelMap', 'LoadSaliency', 'Photometric', 'RandomMask',
-           'RightAngle', 'SwapBackground']
+__all__ = ['BlockMask', 'CropViews', 'LeaveOneOutViews', 'LoadImage', 'LoadLabelMap', 'LoadSaliency', 'Photometric', 'RandAugment',
+           'RandomMask', 'RightAngle', 'SwapBackground']

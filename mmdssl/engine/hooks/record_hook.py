@@ -57,12 +57,19 @@ class RecordHook(Hook):
             method=type(model).__name__,
             **_backbone(model, runner.cfg.model),
             **progress,
+            **_subset(runner),
             metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
             checkpoint=fingerprint_weights(weights),
             config=fingerprint_config(runner.cfg),
             dataset=fingerprint_text(image_names(dataset)))
         if not (progress and is_recorded(path, record)):
             append_record(path, **record)
+
+
+def _subset(runner: Runner) -> dict[str, str]:
+    """Which labels were trained on, where they are not all that there are."""
+    subset = getattr(runner.train_dataloader.dataset, 'subset', None) if runner._train_loop else None
+    return dict(labels=subset) if subset else {}
 
 
 def _backbone(model: nn.Module, cfg: Mapping) -> dict[str, str | dict]:

@@ -17,18 +17,15 @@ class Algorithm(BaseModel, metaclass=ABCMeta):
     """A self-supervised method: views in, named losses out.
 
     Attributes:
+        backbone: The network that is exported and evaluated: the teacher's where there is one.
         progress: Where training stands; the engine sets it before every iteration, and schedules read it.
     """
+    backbone: nn.Module
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor or dict(type='mmdssl.ViewsPreprocessor'), init_cfg)
         self.progress = Progress(0, 1, 0, 1)
         self._features: Tensor | None = None
-
-    @property
-    @abstractmethod
-    def backbone(self) -> nn.Module:
-        """The network that is exported and evaluated: the teacher's where there is one."""
 
     @abstractmethod
     def loss(self, views: Views) -> dict[str, Tensor]:

@@ -1,0 +1,2 @@
+_base_ = './finetune_deit_vit-small.py'
+model = dict(backbone=dict(arch='base'))

@@ -1,0 +1,50 @@
+"""Views of labelled images."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from PIL import Image
+
+from mmdssl.datasets.base import ImageDataset
+from mmdssl.registry import DATASETS
+
+
+@DATASETS.register_module()
+class LabelledViews(ImageDataset):
+    """Augmented views of the images of a labelled dataset, with their labels: what classifiers are trained on.
+
+    Args:
+        dataset: Config of the labelled dataset, such as :class:`mmdssl.datasets.LabelledFolder`, of which the images and their labels are
+            used, and not how it crops. Where its items are not files it has ``read(index)``, which gives an image, or None, and its label.
+        views: See :class:`mmdssl.datasets.base.ImageDataset`, as the rest.
+        pipeline: The same.
+        indices: The same.
+
+    Attributes:
+        labelled: The labelled dataset.
+        classes: Names of its classes.
+        subset: What it uses of its folder, in words; None for all.
+    """
+
+    def __init__(self, dataset: dict, *, views: Mapping[str, dict | None], pipeline: Sequence[dict | Callable] = (),
+                 indices: int | Sequence[int] | None = None):
+        self.labelled = DATASETS.build(dataset)
+        super().__init__(self.labelled.data_root, views=views, pipeline=pipeline, indices=indices)
+
+    @property
+    def classes(self) -> list[str]:
+        return self.labelled.classes
+
+    @property
+    def subset(self) -> str | None:
+        return getattr(self.labelled, 'subset', None)
+
+    def load_data_list(self) -> list[dict]:
+        return [dict(img_path=info.get('img_path', info.get('name')), label=info.get('label'))
+                for info in map(self.labelled.get_data_info, range(len(self.labelled)))]
+
+    def read(self, info: dict) -> Image.Image | None:
+        if not hasattr(self.labelled, 'read'):
+            return super().read(info)
+        image, info['label'] = self.labelled.read(info['sample_idx'])
+        return image
