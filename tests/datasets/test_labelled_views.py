@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from mmdssl.datasets import LabelledViews
 from mmdssl.errors import InputError
+from mmdssl.registry import DATASETS
 
 VIEWS = {'global': dict(size=16, scale=(0.5, 1.))}
 
@@ -56,3 +58,24 @@ def test_a_share_or_a_list_of_the_labels(root, tmp_path):
         views_of(root, names=str(tmp_path / 'none.txt'))
     with pytest.raises(InputError, match='both choose images'):
         views_of(root, names=str(file), fraction=0.5)
+
+
+@DATASETS.register_module()
+class NoFiles(BaseDataset):
+    """Of which only reading tells the label; the item at 0 cannot be read."""
+    classes = ('dark', 'light')
+
+    def load_data_list(self):
+        return [dict(name=f'train/{i}') for i in range(4)]
+
+    def read(self, index):
+        return (Image.new('RGB', (20, 20), (60 * index, ) * 3), index // 2) if index else (None, -1)
+
+
+def test_a_dataset_without_files():
+    dataset = LabelledViews(dict(type='NoFiles'), views=VIEWS)
+    found = [dataset[(0, 0, i)] for i in range(4)]
+    assert [int(views.labels) for views in found[1:]] == [0, 1, 1]
+    assert [int(views['global'].images.float().mean()) for views in found[1:]] == [60, 120, 180]
+    assert found[0].skipped and set(found[0].skipped) == {'train/0'}
+    assert int(found[0].labels) == int(found[0].indices) // 2 > -1, 'the label is that of the image that took its place'
