@@ -21,6 +21,7 @@ from torch import nn
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.registry import MODELS
+from mmdssl.results.records import append_record
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -47,8 +48,13 @@ COMMANDS = {
     '--cfg-options default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000': 'run',
     'python tools/train.py configs/small/dino.py --data SET/train --knn SET --amp bf16': 'dry',
     'tools/draw.py CHECKPOINT --what crops --config CONFIG --images FOLDER': 'run',
+    'python tools/report.py WORK_DIR WORK_DIR --out report.html': 'run',
+    'python tools/draw.py CHECKPOINT --images FOLDER': 'run',
     'python tools/benchmark.py CHECKPOINT': 'plan',
+    'python tools/benchmark.py CHECKPOINT --suite image --data SET': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite all --gpus 8': 'plan',
+    'python tools/test.py configs/classification/knn.py CHECKPOINT --data SET': 'checked',
+    'python tools/train.py configs/classification/linear_dino.py --pretrained CHECKPOINT --data SET': 'checked',
     'tools/convert_checkpoint.py SRC DST --to timm': 'run',
     'tools/convert_checkpoint.py SRC DST --to huggingface': 'run',
     'tools/convert_checkpoint.py SRC DST --to mmdssl': 'run',
@@ -97,6 +103,7 @@ def place(tmp_path_factory) -> Path:
     for i in range(4):
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 50, 3), np.uint8)).save(root / f'photos/{i}.jpg')
     (root / 'work_dirs/NAME').mkdir(parents=True)
+    append_record(root / 'work_dirs/NAME/results.jsonl', task='knn', method='DINO', backbone='vit-s/16', metrics=dict(knn20_top1=10.))
     Config.fromfile(ROOT / 'configs/detection/mask-rcnn_vit-small_1x_coco.py').dump(root / 'work_dirs/NAME/NAME.py')
     return root
 
@@ -122,7 +129,8 @@ experiment_name = 'readme{next(RUNS)}'
         places = {
             'CONFIG': config, 'CHECKPOINT': 'checkpoint.safetensors', '/path/to/images': 'photos', '/path/to/labelled': 'world/imagenet',
             'SET/train': 'world/imagenet/train', 'SET': 'world/imagenet', '/path/to/coco': 'data/coco', '/path/to/davis': 'data/davis',
-            'PREDICTIONS': 'predictions', 'FOLDER': 'photos', 'SRC': 'checkpoint.safetensors', 'DST': 'converted.safetensors'}
+            'PREDICTIONS': 'predictions', 'WORK_DIR': 'work_dirs/NAME', 'FOLDER': 'photos',
+            'SRC': 'checkpoint.safetensors', 'DST': 'converted.safetensors'}
         return [str(places.get(word, word)) for word in shlex.split(command)]
     return fill
 
@@ -234,7 +242,7 @@ def test_the_jobs_of_the_benchmark_can_run(command, ready, tool, check, monkeypa
     monkeypatch.setattr(module, 'run_job', lambda job, args, *rest: jobs.append(module.command(job, args)))
     monkeypatch.setattr(module, 'report', lambda *args: None)
     assert module.main(arguments) == 1  # no job gives a record
-    assert len(jobs) == (5 if 'all' in arguments else 6)
+    assert len(jobs) == (5 if 'all' in arguments else 18 if 'image' in arguments else 6)
     for job in jobs:
         if job[0] == 'bash':
             assert Path(job[1]).is_file() and '8' in job
