@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from golden_files import Golden
 
+from mmdssl.protocols.features import Features
 from mmdssl.protocols.knn import KNNMetric
 from mmdssl.protocols.propagation import masks_of_labels, propagate
 
@@ -16,8 +17,10 @@ DAVIS, KNN = Golden('davis_propagation'), Golden('knn')
 @pytest.mark.parametrize('k', [int(k) for k in KNN.config['accuracy']])
 def test_accuracies_are_the_authors(k):
     expected = KNN.config['accuracy'][str(k)]
-    metrics = KNNMetric(k=k, temperature=KNN.config['temperature'])(
-        KNN['bank'], KNN['bank_labels'], KNN['queries'], KNN['query_labels'], KNN.config['num_classes'])
+    classes = [str(i) for i in range(KNN.config['num_classes'])]
+    bank, queries = (Features(KNN[part], KNN[labels], classes, [''] * len(KNN[part]))
+                     for part, labels in (('bank', 'bank_labels'), ('queries', 'query_labels')))
+    metrics = KNNMetric(k=k, temperature=KNN.config['temperature'])(bank, queries)
     assert metrics[f'knn{k}_top1'] == pytest.approx(expected['top1'], abs=0.5)
     if k >= 5 and not expected['queries_with_fewer_than_5_classes']:  # elsewhere theirs counts classes without a vote
         assert metrics[f'knn{k}_top5'] == pytest.approx(expected['top5'], abs=0.5)

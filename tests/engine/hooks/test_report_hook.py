@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import json
 import logging
 
@@ -52,6 +53,7 @@ def test_a_resumed_run_notes_both_starts_and_has_each_step_once(train, tmp_path)
         train(custom_hooks=[*HOOKS, dict(type='KillHook', after=9)], **changes)
     assert read_run(tmp_path / 'run').finished is False
     assert not (tmp_path / 'run/report.html').exists()
+    time.sleep(1)  # MMEngine names the folder of a start by the second
     train(custom_hooks=HOOKS, resume=True, **changes)
     run = read_run(tmp_path / 'run')
     assert [session['iteration'] for session in run.sessions] == [0, 6] and run.finished
