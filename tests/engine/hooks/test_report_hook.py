@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import time
 import json
 import logging
+import time
 
 import pytest
 from toy import Killed, colour_folders, history, knn_config
