@@ -174,8 +174,8 @@ class TransferDataset(BaseDataset):
     classes: their label says of each ``ABSENT`` (0), ``PRESENT`` (1) or ``DIFFICULT`` (2).
 
     Where a data set has an official part for validation, ``split=['train', 'val']`` is all that is trained on in the end. Caltech-101 has
-    no parts: 30 images of each class are drawn, always the same. Of iNaturalist the official validation images are ``'test'``. Of DTD and
-    SUN397 it is the first partition.
+    no parts: 30 images of each class are drawn, always the same; its background, a class for Kornblith et al. (2019), is none here. Of
+    iNaturalist the official validation images are ``'test'``. DTD and SUN397 are their first partitions.
 
     Args:
         name: Of ``TRANSFER_SETS``.
