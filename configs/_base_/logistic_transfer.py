@@ -15,4 +15,4 @@ test_cfg = dict(
         dataset=dict(type='TransferDataset', data_root='data/transfer', split='train', resize=224, size=224)),
     cache='work_dirs/features')
 test_evaluator = dict(type='LogisticMetric', measure='top1', val=0.2)
-default_hooks = dict(record=dict(task='transfer', framework='logistic-regression'))
+default_hooks = dict(record=dict(task='transfer-linear', framework='logistic'))

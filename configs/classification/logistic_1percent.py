@@ -1,4 +1,4 @@
 # With 1 % of the labels: as many images of every class, always the same ones.
 _base_ = './logistic.py'
 test_cfg = dict(bank=dict(dataset=dict(fraction=0.01)))
-default_hooks = dict(record=dict(framework='1percent'))
+default_hooks = dict(record=dict(task='semi-supervised', framework='logistic-1percent'))

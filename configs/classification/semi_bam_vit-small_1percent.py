@@ -8,4 +8,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=1e-5, begin=5, by_epoch=True),
 ]
 train_cfg = dict(max_epochs=100, val_interval=10)
-default_hooks = dict(record=dict(task='semi-supervised', framework='finetune-1percent'))
+default_hooks = dict(record=dict(task='semi-supervised', framework='finetune-bam-1percent'))

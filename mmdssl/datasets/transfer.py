@@ -37,14 +37,14 @@ class TransferSet(NamedTuple):
         splits: By name, the arguments for that part.
         num_classes: Number of classes.
         measure: What is reported of it: ``'top1'``, ``'mean_per_class'`` or ``'map11'``.
-        folders: Where its files are, below the root.
+        places: Its folders, and files that are in none of them, below the root.
         layout: What lies in the root.
     """
     reader: Callable
     splits: Mapping[str, Mapping]
     num_classes: int
     measure: str
-    folders: Sequence[str]
+    places: Sequence[str]
     layout: str
 
 
@@ -155,11 +155,11 @@ TRANSFER_SETS = {
         _sun397, dict(train=dict(part='Training'), test=dict(part='Testing')), 397, 'top1', ['SUN397'],
         'SUN397/<letter>/<class>/*.jpg, SUN397/ClassName.txt and SUN397/Partitions/{Training,Testing}_01.txt'),
     'inat18': TransferSet(
-        _inaturalist, dict(train=dict(year='2018', part='train'), test=dict(year='2018', part='val')), 8142, 'top1', ['2018'],
-        '2018/<kingdom>/<number>/*.jpg, train2018.json and val2018.json'),
+        _inaturalist, dict(train=dict(year='2018', part='train'), test=dict(year='2018', part='val')), 8142, 'top1',
+        ['2018', 'train2018.json', 'val2018.json'], '2018/<kingdom>/<number>/*.jpg, train2018.json and val2018.json'),
     'inat19': TransferSet(
-        _inaturalist, dict(train=dict(year='2019', part='train'), test=dict(year='2019', part='val')), 1010, 'top1', ['2019'],
-        '2019/<kingdom>/<number>/*.jpg, train2019.json and val2019.json'),
+        _inaturalist, dict(train=dict(year='2019', part='train'), test=dict(year='2019', part='val')), 1010, 'top1',
+        ['2019', 'train2019.json', 'val2019.json'], '2019/<kingdom>/<number>/*.jpg, train2019.json and val2019.json'),
     'inat21': TransferSet(
         _INaturalist2021, dict(train=dict(version='2021_train'), test=dict(version='2021_valid')), 10000, 'top1',
         ['2021_train', '2021_valid'], '{2021_train,2021_valid}/<class>/*.jpg'),
@@ -174,8 +174,8 @@ class TransferDataset(BaseDataset):
     classes: their label says of each ``ABSENT`` (0), ``PRESENT`` (1) or ``DIFFICULT`` (2).
 
     Where a data set has an official part for validation, ``split=['train', 'val']`` is all that is trained on in the end. Caltech-101 has
-    no parts: 30 images of each class are drawn, always the same. Of iNaturalist the official validation images are ``'test'``. Of DTD and
-    SUN397 it is the first partition.
+    no parts: 30 images of each class are drawn, always the same; its background, a class for Kornblith et al. (2019), is none here. Of
+    iNaturalist the official validation images are ``'test'``. DTD and SUN397 are their first partitions.
 
     Args:
         name: Of ``TRANSFER_SETS``.
@@ -231,8 +231,9 @@ class TransferDataset(BaseDataset):
 
     def files(self) -> list[str]:
         """All that its images and labels come from, sorted."""
-        return sorted(os.path.join(parent, name) for folder in self.source.folders
-                      for parent, _, names in os.walk(os.path.join(self.data_root, folder)) for name in names)
+        places = [os.path.join(self.data_root, place) for place in self.source.places]
+        return sorted([place for place in places if os.path.isfile(place)]
+                      + [os.path.join(parent, name) for place in places for parent, _, names in os.walk(place) for name in names])
 
     def read(self, index: int) -> tuple[Image.Image | None, int | Tensor]:
         """The RGB image and its label; None, and ``UNREADABLE`` for a label, where it cannot be decoded."""

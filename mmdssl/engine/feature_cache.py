@@ -47,8 +47,10 @@ class FeatureCache:
         self.folder = Path(folder)
         self.backbone, self.normalise, self.amp = model.backbone, model.data_preprocessor.normalise, amp
         levels = self.normalise(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1))
+        network = config_of(self.backbone, config)
+        network = repr({**network, 'init_cfg': None} if network else self.backbone)  # wherever its weights come from
         self._of_weights = dict(
-            weights=fingerprint_weights(self.backbone), network=repr(config_of(self.backbone, config) or self.backbone),
+            weights=fingerprint_weights(self.backbone), network=network,
             normalised=levels.flatten().tolist(), amp=amp, versions=software())
 
     def read(self, dataloader: DataLoader, settings: Mapping, extractor: Extractor) -> Features:

@@ -7,7 +7,7 @@ from .cost import CostMetric
 from .davis import DAVISMetric
 from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
-from .frozen_backbone import FrozenBackbone
+from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
 from .logistic import LogisticMetric

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
-from mmdssl.arguments import Positive, Range
+from mmdssl.arguments import Range
 from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.saliency import attended
 from mmdssl.errors import InputError
-from mmdssl.protocols.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenModel, cut_to_patches
+from mmdssl.protocols.frozen import FrozenBackbone, cut_to_patches
 from mmdssl.registry import METRICS, MODELS
 
 BACKGROUND, VOID = 0, 255
@@ -58,7 +58,7 @@ def best_jaccards(masks: np.ndarray, ids: np.ndarray) -> tuple[float, float] | N
 
 
 @MODELS.register_module()
-class AttentionMasks(FrozenModel):
+class AttentionMasks(FrozenBackbone):
     """Masks ``(heads, H, W)`` bool by the attention of the class token in the last block, of ``image`` ``(3, H, W)`` uint8.
 
     Pixels at the right and at the bottom that fill no patch are in no mask.
@@ -66,8 +66,7 @@ class AttentionMasks(FrozenModel):
     Args:
         backbone: Config of a network with ``attention_maps(images)``.
         mass: See :func:`attention_masks`.
-        mean: Mean of red, green and blue, in 0..255; ImageNet's by default.
-        std: Standard deviation of red, green and blue, in the same unit.
+        data_preprocessor: Of images; ImageNet's mean and deviation by default.
         init_cfg: MMEngine's.
 
     Raises:
@@ -75,9 +74,8 @@ class AttentionMasks(FrozenModel):
     """
 
     def __init__(self, backbone: dict, mass: Annotated[float, Range('above 0 and below 1', lambda share: 0 < share < 1)] = 0.6,
-                 mean: tuple[float, float, float] = IMAGENET_MEAN, std: tuple[Positive, Positive, Positive] = IMAGENET_STD,
-                 init_cfg: dict | None = None):
-        super().__init__(backbone, mean, std, init_cfg)
+                 data_preprocessor: dict | None = None, init_cfg: dict | None = None):
+        super().__init__(backbone, data_preprocessor, init_cfg)
         if not hasattr(self.backbone, 'attention_maps'):
             raise InputError(f'{type(self.backbone).__name__} has no attention_maps(images), the attention of a class token by head: use a '
                              'VisionTransformer')
@@ -85,7 +83,7 @@ class AttentionMasks(FrozenModel):
 
     @torch.no_grad()
     def predict_sample(self, sample: dict) -> dict:
-        image = self.normalise(sample['image'])[None]
+        image = self.data_preprocessor.normalise(sample['image'])[None]
         whole = cut_to_patches(image, self.backbone)
         masks = attention_masks(self.backbone.attention_maps(whole)[0].float(), self.mass)
         masks = F.interpolate(masks[None].float(), whole.shape[-2:], mode='nearest')[0] > 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdssl.arguments import NonEmpty, Positive
 from mmdssl.protocols.features import Extractor
-from mmdssl.protocols.frozen import IMAGENET_MEAN, IMAGENET_STD, FrozenModel, cut_to_patches
+from mmdssl.protocols.frozen import FrozenBackbone, cut_to_patches
 from mmdssl.registry import MODELS
 
 
@@ -20,7 +20,7 @@ def generalised_mean(patches: Tensor, power: float = 4.) -> Tensor:
 
 
 @MODELS.register_module()
-class ImageDescriptor(FrozenModel):
+class ImageDescriptor(FrozenBackbone):
     """Vectors of images: ``descriptor`` ``(D,)`` fp32, not L2-normalised, of ``image`` ``(3, H, W)`` uint8. Nothing is trained.
 
     Args:
@@ -28,22 +28,21 @@ class ImageDescriptor(FrozenModel):
         extractor: What is read of it, the arguments of :class:`mmdssl.protocols.features.Extractor`; vectors.
         gem: Stand the generalised mean of the last block's patches, of this power, behind what is read; None for nothing.
         scales: The descriptor is the mean over the image in these sizes (bilinear), as it is or smaller.
-        mean: Mean of red, green and blue, in 0..255; ImageNet's by default.
-        std: Standard deviation of red, green and blue, in the same unit.
+        data_preprocessor: Of images; ImageNet's mean and deviation by default.
         init_cfg: MMEngine's.
     """
 
     def __init__(self, backbone: dict, extractor: Mapping | Extractor | None = None, gem: Positive | None = None,
-                 scales: Annotated[Sequence[Positive], NonEmpty] = (1., ), mean: tuple[float, float, float] = IMAGENET_MEAN,
-                 std: tuple[Positive, Positive, Positive] = IMAGENET_STD, init_cfg: dict | None = None):
-        super().__init__(backbone, mean, std, init_cfg)
+                 scales: Annotated[Sequence[Positive], NonEmpty] = (1., ), data_preprocessor: dict | None = None,
+                 init_cfg: dict | None = None):
+        super().__init__(backbone, data_preprocessor, init_cfg)
         self.extractor = Extractor.of(extractor)
         self.gem = gem
         self.scales = scales
 
     @torch.no_grad()
     def predict_sample(self, sample: dict) -> dict:
-        image = self.normalise(sample['image'])[None]
+        image = self.data_preprocessor.normalise(sample['image'])[None]
         found = [self._describe(image if scale == 1 else F.interpolate(image, scale_factor=scale, mode='bilinear', align_corners=False))
                  for scale in self.scales]
         return dict(index=sample['index'], descriptor=torch.stack(found).mean(0))

@@ -1,48 +1,38 @@
 """A backbone as a model of MMEngine's that is only looked at."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmdssl.registry import MODELS
 
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
+@MODELS.register_module()
+class FrozenBackbone(BaseModel):
+    """A backbone, with the weights that its config names, which stays in eval mode: what protocols on frozen features measure.
 
-class FrozenModel(BaseModel):
-    """Holds a backbone, with the weights that its config names, and the pixel statistics it wants; stays in eval mode.
-
-    A subclass says in :meth:`predict_sample` what is made of a sample; batches are lists of samples.
+    :class:`mmdssl.engine.ProtocolLoop` reads its features. For MMEngine's loop over batches, lists of samples, a subclass says in
+    :meth:`predict_sample` what is made of a sample.
 
     Args:
         backbone: Config of the network.
-        mean: Mean of red, green and blue, in 0..255.
-        std: Standard deviation of red, green and blue, in the same unit.
+        data_preprocessor: Of images; ImageNet's mean and deviation by default.
         init_cfg: MMEngine's.
     """
 
-    def __init__(self, backbone: dict, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD,
-                 init_cfg: dict | None = None):
-        super().__init__(init_cfg=init_cfg)
+    def __init__(self, backbone: dict, data_preprocessor: dict | None = None, init_cfg: dict | None = None):
+        super().__init__(data_preprocessor or dict(type='mmdssl.ViewsPreprocessor'), init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1), persistent=False)
         self.eval()
         self.init_weights()  # of the backbone; MMEngine only does this before training
 
     def _dump_init_info(self) -> None:
         """Silence MMEngine's three lines per parameter."""
 
-    def train(self, mode: bool = True) -> FrozenModel:
+    def train(self, mode: bool = True) -> FrozenBackbone:
         """It stays in eval mode."""
         return super().train(False)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Pixels ``(..., 3, H, W)`` uint8 anywhere as the backbone wants them, on its device."""
-        return (images.to(self.mean.device) - self.mean) / self.std
 
     @torch.no_grad()
     def predict_sample(self, sample: dict) -> dict:

@@ -21,8 +21,6 @@ from mmdssl.protocols.features import Extractor, Features
 from mmdssl.registry import METRICS, MODELS
 from mmdssl.schedules import Progress, cosine
 
-# iBOT's 45 learning rates: n 10^k for n = 1..9 and k = -4..0.
-SWEEP = tuple(n * 10**k for k in range(-4, 1) for n in range(1, 10))
 Rates = Annotated[Sequence[Positive], NonEmpty]
 Decays = Annotated[Sequence[NonNegative], NonEmpty]
 

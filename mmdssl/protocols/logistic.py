@@ -22,6 +22,7 @@ from torch import Tensor
 from mmdssl.arguments import NonEmpty, Positive, PositiveInt, Range
 from mmdssl.datasets.transfer import DIFFICULT, PRESENT
 from mmdssl.errors import InputError
+from mmdssl.protocols.accuracy import mean_accuracy, rank_of_label
 from mmdssl.protocols.features import Extractor, Features
 from mmdssl.registry import METRICS
 
@@ -198,10 +199,7 @@ def top1(scores: Tensor, labels: Tensor) -> float:
 
 def mean_per_class(scores: Tensor, labels: Tensor) -> float:
     """Mean over the classes of the percentage of their images that are recognised; classes without images do not count."""
-    hits = (scores.argmax(1) == labels).double()
-    sizes = torch.bincount(labels, minlength=scores.shape[1])
-    right = torch.bincount(labels, hits, minlength=scores.shape[1])
-    return 100 * (right[sizes > 0] / sizes[sizes > 0]).mean().item()
+    return mean_accuracy(rank_of_label(scores[:, None], labels), labels, scores.shape[1])['class_top1'][0]
 
 
 def map11(scores: Tensor, labels: Tensor) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt
 from mmdssl.errors import InputError
-from mmdssl.protocols.frozen import FrozenModel
+from mmdssl.protocols.frozen import FrozenBackbone
 from mmdssl.registry import MODELS
 
 VOID = 255
@@ -25,7 +25,7 @@ PRECISIONS = dict(bf16=torch.bfloat16, fp16=torch.float16)
 
 
 @MODELS.register_module()
-class MaskPropagation(FrozenModel):
+class MaskPropagation(FrozenBackbone):
     """Carries the mask of a video's first frame through it, by the similarity of a backbone's features.
 
     See :func:`propagate`. Nothing is trained.
@@ -52,7 +52,7 @@ class MaskPropagation(FrozenModel):
                  frames_per_forward: PositiveInt = 8, amp: Literal[tuple(PRECISIONS)] | None = None, copy_first: bool = False,
                  mean: tuple[float, float, float] = (123.675, 116.28, 103.53),
                  std: tuple[Positive, Positive, Positive] = (58.14, 57.12, 57.375), init_cfg: dict | None = None):
-        super().__init__(backbone, mean, std, init_cfg)
+        super().__init__(backbone, dict(type='mmdssl.ViewsPreprocessor', mean=mean, std=std), init_cfg)
         self.context_frames = context_frames
         self.options = dict(radius=radius, top_k=top_k, temperature=temperature)
         self.frames_per_forward = frames_per_forward
@@ -95,7 +95,7 @@ class MaskPropagation(FrozenModel):
         """L2-normalised features ``(T, D, h, w)`` fp32 of frames ``(T, 3, H, W)`` uint8, on this model's device."""
         features = []
         for some in frames.split(self.frames_per_forward):
-            images = self.normalise(some)
+            images = self.data_preprocessor.normalise(some)
             with torch.autocast(images.device.type, PRECISIONS.get(self.amp), enabled=self.amp is not None):
                 maps = self.backbone(images)
             features.append(F.normalize((maps if isinstance(maps, Tensor) else maps[-1]).float(), dim=1))

@@ -22,10 +22,12 @@ def published_rows(task: str | None = None, dataset: str | None = None, framewor
     Args:
         task: ``'detection'``, ``'segmentation'``, ``'video-segmentation'``, ...; None means any, here and below.
         dataset: ``'coco'``, ``'ade20k'``, ``'davis-2017'``, ...
-        framework: Head and schedule, ``'mask-rcnn-1x'``, ...; rows that do not name theirs are left out.
+        framework: Head and schedule, ``'mask-rcnn-1x'``, ...; rows that do not name theirs are left out, but for tasks of which no
+            row does, such as ``'linear'``.
         backbone: ``'vit-s/16'``, ``'resnet50'``, ...; its patch size only counts where a row prints one.
     """
-    wanted = dict(task=task, dataset=dataset, framework=framework)
+    named = any('framework' in row for row in _rows() if task in (None, row['task']))
+    wanted = dict(task=task, dataset=dataset, framework=framework if named else None)
     return [dict(row) for row in _rows()
             if all(value in (None, row.get(key)) for key, value in wanted.items())
             and same_backbone(backbone, row.get('backbone'))]
@@ -40,4 +42,6 @@ def same_backbone(wanted: str | None, printed: str | None) -> bool:
 
 @cache
 def _rows() -> list[dict]:
-    return yaml.safe_load(Path(__file__).with_name('published.yaml').read_text())
+    rows = yaml.safe_load(Path(__file__).with_name('published.yaml').read_text())
+    beside = [row for row in rows if row['task'] == 'linear' and 'knn_top1' in row['metrics']]  # papers print both in one row
+    return rows + [dict(row, id=f'{row["id"]}-knn', task='knn', metrics=dict(knn_top1=row['metrics']['knn_top1'])) for row in beside]

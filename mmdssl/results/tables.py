@@ -15,6 +15,12 @@ from mmdssl.results.published import SOURCES, published_rows
 DASH = '–'
 # The columns that published rows fill; other metrics of ours follow.
 METRICS = {
+    'knn': ('knn_top1', ),
+    'linear': ('top1', 'top5'),
+    'finetune': ('top1', ),
+    'transfer-linear': ('accuracy', ),
+    'transfer-finetune': ('accuracy', ),
+    'retrieval': ('mAP_medium', 'mAP_hard'),
     'detection': ('box_AP', 'box_AP50', 'box_AP75', 'mask_AP', 'mask_AP50', 'mask_AP75'),
     'segmentation': ('mIoU', 'aAcc', 'mAcc'),
     'video-segmentation': ('J&F', 'J', 'F'),
@@ -97,7 +103,7 @@ def _section(task: str, dataset: str | None, framework: str | None, backbone: st
     names += [name for record in ours for name in record['metrics'] if name not in names]
     names = list(dict.fromkeys(names))
     rows = [Row([label(record), *_cells(record, names)], ours=True, note=_changes(record)) for record in ours]
-    rows += [Row([row['method'], *_cells(row, names)], note=_note(row)) for row in published]
+    rows += [Row([row['method'], *_cells(row, names)], note=_note(row)) for row in published if row['metrics'].keys() & names]
     title = ', '.join(filter(None, (task, dataset, framework, backbone)))
     return Section(title, ['method', 'epochs', *(name.replace('_', ' ') for name in names)], rows)
 

@@ -92,7 +92,8 @@ def test_what_is_read_of_the_backbone():
     assert reads == dict(
         linear_dino=four, linear_ibot=four, linear_bam=both, linear_mocov3=last, linear_mae=last, linear_bam_resnet50=pooled,
         linear_dino_resnet50=pooled, linear_mocov3_resnet50=pooled, **{'linear_dino_vit-base': both, 'linear_ibot_vit-base': both})
-    assert len(Config.fromfile(ROOT / 'linear_ibot.py').model.rates) == 45
+    rates = Config.fromfile(ROOT / 'linear_ibot.py').model.rates
+    assert len(set(rates)) == len(rates) == 45 and min(rates) == pytest.approx(1e-4) and max(rates) == 9
 
 
 def test_fine_tuning_as_deit():

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmdssl.models.backbones.names import backbone_name
 from mmdssl.protocols.features import Extractor
 from mmdssl.registry import METRICS
+from mmdssl.results.published import published_rows
+from mmdssl.results.tables import DASH, compare
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = {path.stem: cfg for path in sorted((ROOT / 'classification').glob('*.py'))
@@ -33,5 +36,35 @@ def test_all_share_a_cache_and_record_what_they_measure(name):
 
 
 def test_their_results_are_told_apart_in_tables():
-    labels = [(record.task, record.dataset, record.get('framework')) for record in (cfg.default_hooks.record for cfg in CONFIGS.values())]
-    assert len(set(labels)) == len(labels)
+    files = [file for folder in ('classification', 'retrieval') for file in (ROOT / folder).glob('*.py')]
+    labels = {}
+    for cfg in map(Config.fromfile, files):
+        record = cfg.default_hooks.record
+        labels[record.task, record.dataset, record.get('framework'), backbone_name(cfg.model.backbone)] = cfg.filename
+    assert sorted(labels.values()) == sorted(map(str, files))
+
+
+@pytest.mark.parametrize('config, row', [
+    ('classification/knn', dict(id='dino-res-dino-vit-s-16-knn', method='DINO', metrics=dict(knn_top1=74.5))),
+    ('classification/linear_dino', dict(id='dino-res-dino-vit-s-16', method='DINO')),
+    ('classification/finetune_mae_vit-base', dict(method='MAE', metrics=dict(top1=83.6))),
+    ('classification/logistic_food101', dict(method='BAM', dataset='food101')),
+    ('classification/transfer_mocov3_cifar10', dict(method='BAM')),
+    ('retrieval/roxford5k', dict(method='DINO', pretrain_data='imagenet-1k', metrics=dict(mAP_medium=41.8, mAP_hard=13.7))),
+    ('segmentation/attention-jaccard_voc12', dict(method='DINO', metrics=dict(jaccard=45.9)))])
+def test_results_stand_above_the_published_ones(config, row):
+    """Whatever their metrics are called; published rows of transfer are those of BAM's ResNet-50."""
+    cfg = Config.fromfile(ROOT / f'{config}.py')
+    labels, network = cfg.default_hooks.record, 'resnet50' if 'logistic' in config else backbone_name(cfg.model.backbone)
+    section, = compare([dict(task=labels.task, dataset_name=labels.dataset, framework=labels.get('framework'), backbone=network,
+                             metrics=dict(jaccard=1.))])
+    shown = [line for line in section.rows if not line.ours]
+    published = [known for known in published_rows(labels.task, labels.dataset) if row.items() <= known.items()]
+    assert published and any(line.cells[0] == row['method'] for line in shown)
+    assert all(set(line.cells[2:]) != {DASH} for line in shown)
+
+
+def test_few_labels_do_not_stand_among_all():
+    for name in ('knn_1percent', 'knn_10percent', 'logistic_1percent', 'logistic_10percent'):
+        labels = CONFIGS[name].default_hooks.record
+        assert labels.task == 'semi-supervised' and not published_rows(labels.task, labels.dataset)

@@ -189,6 +189,7 @@ def test_the_lists_of_inaturalist(tmp_path, monkeypatch):
     train = TransferDataset('inat19', str(tmp_path), 'train')
     assert [train.classes[label] for label in labels(train)] == ['Birds/2', 'Fungi/1']
     assert labels(TransferDataset('inat19', str(tmp_path), 'test')) == [train.classes.index('Birds/0')]
+    assert len(train.files()) == 8 and f'{tmp_path}/train2019.json' in train.files()  # another list would be other data
 
 
 @pytest.mark.parametrize('name', TRANSFER_SETS)

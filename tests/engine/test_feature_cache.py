@@ -29,11 +29,11 @@ def folder(tmp_path):
     return colour_folders(tmp_path / 'data') / 'train'
 
 
-def read(model, folder, cache, extractor=POOLED, size=16, amp=None):
+def read(model, folder, cache, extractor=POOLED, size=16, amp=None, config=None):
     settings = dict(type='LabelledFolder', data_root=str(folder), resize=size, size=size)
     dataset = LabelledFolder(str(folder), size, size)
     loader = DataLoader(dataset, 5, sampler=DefaultSampler(dataset, shuffle=False))
-    return FeatureCache(cache, model, {}, amp).read(loader, settings, extractor)
+    return FeatureCache(cache, model, config or {}, amp).read(loader, settings, extractor)
 
 
 def fresh(model, folder, extractor=POOLED):
@@ -82,6 +82,14 @@ def test_other_weights_data_and_settings_have_files_of_their_own(model, folder, 
     (folder / 'red/1.png').rename(folder / 'green/one.png')
     read(model, folder, cache)
     assert len(runs) == 7 * 3 and len(list(cache.iterdir())) == 7
+
+
+def test_the_network_counts_and_not_where_its_weights_were_loaded_from(model, folder, tmp_path, runs, tiny_backbone):
+    configs = [dict(backbone=tiny_backbone), dict(backbone=dict(tiny_backbone, init_cfg=dict(type='SSLPretrained', checkpoint='a.pth'))),
+               dict(backbone=dict(tiny_backbone, position_rule='dino'))]
+    for config in configs:
+        read(model, folder, tmp_path / 'cache', config=config)
+    assert len(runs) == 2 * 3
 
 
 def test_a_file_of_other_weights_is_never_used(model, folder, tmp_path):

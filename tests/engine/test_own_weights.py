@@ -92,6 +92,14 @@ def test_other_kinds_are_refused(found, save):
         use_weights(cfg, save(vit))
 
 
+@pytest.mark.parametrize('config', ['classification/knn', 'classification/linear_mocov3', 'retrieval/roxford5k'])
+def test_what_reads_features_takes_any_kind(config, save):
+    cfg = Config.fromfile(CONFIGS / f'{config}.py')
+    assert cfg.model.backbone.type.endswith('VisionTransformer')
+    use_weights(cfg, save(SMALL))
+    assert cfg.model.backbone.name == 'resnet18'
+
+
 def test_a_model_without_the_key_says_what_to_do(save):
     cfg = Config(dict(model=dict(type='Mine', encoder=SMALL)))
     with pytest.raises(InputError, match=r'has no model.backbone .* init_cfg=dict\(type=.SSLPretrained'):

@@ -88,8 +88,9 @@ def test_masks_are_upsampled_tokens_and_what_fills_no_patch_is_in_none(tiny_back
     model = AttentionMasks(tiny_backbone)
     image = torch.randint(0, 256, (3, 37, 44), dtype=torch.uint8)
     masks = model([dict(image=image, mask_path='x')])[0]['masks']
+    statistics = model.data_preprocessor
     with torch.no_grad():
-        attention = model.backbone.attention_maps(((image[:, :32, :40] - model.mean) / model.std)[None])[0]
+        attention = model.backbone.attention_maps(((image[:, :32, :40] - statistics.mean) / statistics.std)[None])[0]
     assert masks.shape == (2, 37, 44) and not masks[:, 32:].any() and not masks[:, :, 40:].any()
     for mask, weights in zip(masks, attention):
         chosen = smallest_set(weights.double().flatten().tolist(), 0.6)

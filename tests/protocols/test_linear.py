@@ -13,7 +13,7 @@ from torch import nn
 from mmdssl.engine import LARS, OptimWrapperConstructor
 from mmdssl.errors import InputError
 from mmdssl.protocols import Features, LinearMetric, LinearProbe
-from mmdssl.protocols.linear import SWEEP, Head, LinearHeads, best_of, head_losses, heads_of, total, train_heads
+from mmdssl.protocols.linear import Head, LinearHeads, best_of, head_losses, heads_of, total, train_heads
 
 SETTINGS = [Head(0.1), Head(0.5), Head(0.5, 0.01), Head(0.1, 0., True), Head(0.3, 0.01, True)]
 
@@ -32,8 +32,7 @@ def heads(settings: list[Head], width: int = 8, classes: int = 6) -> LinearHeads
     return LinearHeads(width, classes, settings)
 
 
-def test_the_sweep_is_that_of_ibot():
-    assert len(SWEEP) == len(set(SWEEP)) == 45 and min(SWEEP) == pytest.approx(1e-4) and max(SWEEP) == 9
+def test_a_classifier_for_each_combination():
     assert heads_of((1., 2.), (0., 1e-6), (True, False))[-1] == Head(2., 1e-6, True)
     assert [head.norm for head in heads_of((1., ), (0., ), [True, False])] == [False, True]
 

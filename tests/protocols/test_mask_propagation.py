@@ -53,7 +53,7 @@ def test_prediction_is_propagation_of_the_first_mask(tiny_backbone):
     model = make(tiny_backbone, context_frames=2, radius=3, top_k=4, temperature=0.2, frames_per_forward=2)
     masks = model.predict(video, first_mask())['']
     with torch.no_grad():
-        features = F.normalize(model.backbone((video - model.mean) / model.std)[-1], dim=1)
+        features = F.normalize(model.backbone((video - model.data_preprocessor.mean) / model.data_preprocessor.std)[-1], dim=1)
     labels = propagate(features, tokens_of_mask(first_mask(), (4, 8)), 2, 3, 4, 0.2)
     assert masks.shape == (5, 40, 70) and masks.dtype == np.uint8
     assert np.array_equal(masks[0], first_mask())

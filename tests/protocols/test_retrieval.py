@@ -170,7 +170,7 @@ def test_what_is_missing_is_named_at_once(root):
 def test_descriptors_are_means_over_scales(tiny_backbone):
     model = ImageDescriptor(tiny_backbone, scales=(1., 0.5))
     image = torch.randint(0, 256, (3, 37, 50), dtype=torch.uint8)  # not whole numbers of patches
-    pixels = ((image - model.mean) / model.std)[None]
+    pixels = ((image - model.data_preprocessor.mean) / model.data_preprocessor.std)[None]
     half = F.interpolate(pixels, scale_factor=0.5, mode='bilinear', align_corners=False)
     with torch.no_grad():
         wanted = (model.backbone.features(pixels[..., :32, :48]) + model.backbone.features(half[..., :16, :24]))[0] / 2
@@ -183,7 +183,7 @@ def test_descriptors_with_the_generalised_mean(tiny_backbone):
     model = ImageDescriptor(tiny_backbone, extractor=dict(read='class'), gem=4)
     image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        tokens = model.backbone.forward_tokens(((image - model.mean) / model.std)[None])
+        tokens = model.backbone.forward_tokens(((image - model.data_preprocessor.mean) / model.data_preprocessor.std)[None])
     patches = tokens.patches[0].double().numpy()
     gem = np.mean(np.maximum(patches, 1e-6)**4, axis=0)**0.25
     torch.testing.assert_close(model([dict(image=image, index=0)])[0]['descriptor'].double(),

@@ -25,6 +25,11 @@ def test_filter_keeps_one_head_schedule_and_backbone():
     assert published_rows('detection', 'coco', 'mask-rcnn-c4-1x') == []
 
 
+def test_a_framework_counts_where_rows_of_the_task_name_theirs():
+    assert published_rows('linear', 'imagenet-1k', 'linear-dino', 'vit-s/16') == published_rows('linear', 'imagenet-1k', None, 'vit-s/16')
+    assert len(published_rows('detection', 'coco', 'mask-rcnn-1x')) < len(published_rows('detection', 'coco'))
+
+
 def test_no_argument_filters_nothing():
     assert len(published_rows(task='detection')) > len(published_rows(task='detection', dataset='coco')) > 0
 

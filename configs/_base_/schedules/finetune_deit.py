@@ -1,4 +1,5 @@
-# DeiT: 300 epochs, the rate changes by epoch, five of warm-up from 1e-6 (at 1024 images).
+# DeiT: 300 epochs, the rate changes by epoch, five of warm-up from 1e-6 (at 1024 images). The authors' cosine has begun at epoch 0, ours
+# begins after the warm-up: rates differ by 1.6 % of the highest at most.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='OptimWrapperConstructor',

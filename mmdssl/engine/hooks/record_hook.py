@@ -16,7 +16,7 @@ from mmdssl.datasets.images import image_names
 from mmdssl.engine.backbone import backbone_of, config_of
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.models.backbones.names import backbone_name
-from mmdssl.protocols.frozen_backbone import FrozenBackbone
+from mmdssl.protocols.frozen import FrozenBackbone
 from mmdssl.registry import HOOKS
 from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, is_recorded, standard_metrics
 
