@@ -1,4 +1,4 @@
-"""Class folders with labels, for k-NN."""
+"""Class folders with labels, for classification and protocols."""
 from __future__ import annotations
 
 import os

@@ -111,6 +111,8 @@ def test_fine_tuning_as_deit():
     assert cfg.train_dataloader.sampler.repeats == 3 and model.backbone.drop_path_rate == 0.1
     crop = cfg.val_dataloader.dataset
     assert crop.size / crop.resize == 0.875 and 'interpolation' not in crop
+    mocov3 = Config.fromfile(ROOT / 'finetune_mocov3_vit-base.py')
+    assert mocov3.train_cfg.max_epochs == 150 and mocov3.train_dataloader.sampler.repeats == 3
 
 
 BEIT = {  # rate at 1024 images, epochs, warm-up, layer decay, drop path

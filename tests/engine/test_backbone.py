@@ -84,7 +84,7 @@ def test_a_network_without_config_is_recorded_and_its_weights_exported(train, tm
 
 @pytest.mark.parametrize('changes, message', [
     (dict(model=dict(_delete_=True, type='SparseAlgorithm')), 'backbone of SparseAlgorithm cannot be exported'),
-    (dict(model=dict(_delete_=True, type='MapsAlgorithm')), r'k-NN needs a backbone with features\(images\)'),
+    (dict(model=dict(_delete_=True, type='MapsAlgorithm')), r'protocols need a backbone with features\(images\)'),
 ])
 def test_what_cannot_be_exported_or_measured_is_refused_before_the_first_step(train, tmp_path, changes, message):
     if 'k-NN' in message:

@@ -111,7 +111,7 @@ def test_what_is_missing_is_named_at_once(root):
 
 
 def test_jaccard_from_the_command_line_with_one_process_and_two(root, tiny_backbone, tiny_weights, evaluated):
-    config, size = 'configs/segmentation/attention-jaccard_voc12.py', 'test_dataloader.dataset.size=48'
+    config, size = 'configs/dense/attention-jaccard_voc12.py', 'test_dataloader.dataset.size=48'
     found = evaluated(config, root, size)
     assert evaluated(config, root, size, processes=2) == found
     model = AttentionMasks(dict(tiny_backbone, init_cfg=dict(type='SSLPretrained', checkpoint=str(tiny_weights))))
