@@ -135,8 +135,8 @@ class ProtocolLoop(BaseLoop):
                  amp: Literal[tuple(PRECISIONS)] | None = None):
         backbone = unwrap(runner.model).backbone
         if not hasattr(backbone, 'features'):
-            raise InputError(f'protocols need a backbone with features(images), which gives a vector per image, and {type(backbone).__name__} '
-                             'has none: add it, or set val_cfg, val_dataloader and val_evaluator to None')
+            raise InputError('protocols need a backbone with features(images), which gives a vector per image, and '
+                             f'{type(backbone).__name__} has none: add it, or set val_cfg, val_dataloader and val_evaluator to None')
         in_order = dict(sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
         super().__init__(runner, {**in_order, **dataloader})
         self.bank = runner.build_dataloader({**in_order, **bank}, seed=runner.seed)
