@@ -21,7 +21,7 @@ from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
 from mmdssl.datasets.images import image_names
 from mmdssl.engine.backbone import config_of
-from mmdssl.protocols.features import Extractor, Features, beside, read_batches, readable, readable_names
+from mmdssl.protocols.features import Extractor, Features, beside, read_batches, readable, readable_names, warn_of_unreadable
 from mmdssl.results.records import fingerprint_text, versions
 
 software = cache(versions)
@@ -72,8 +72,10 @@ class FeatureCache:
         broadcast_object_list(known)
         if known[0]:
             print_log(f"Features of '{dataloader.dataset.data_root}' are read from {path}", 'current')
-        else:
-            self._compute(path, facts[0], dataloader, extractor)
+            found = _open(path)
+            warn_of_unreadable(dataloader.dataset, found.names)
+            return found
+        self._compute(path, facts[0], dataloader, extractor)
         return _open(path)
 
     def _compute(self, path: Path, facts: str, dataloader: DataLoader, extractor: Extractor) -> None:
@@ -116,13 +118,13 @@ class FeatureCache:
 def _of_data(dataset, settings: Mapping) -> dict[str, str]:
     """What tells the images of a dataset, and what is made of them, wherever they lie."""
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    files = map(_stamp, dataset.files() if hasattr(dataset, 'files') else [info['img_path'] for info in infos])
+    files = map(file_stamp, dataset.files() if hasattr(dataset, 'files') else [info['img_path'] for info in infos])
     images = [*zip(image_names(dataset), (info.get('label') for info in infos)), *files]
     return dict(images=fingerprint_text(map(str, images)), classes=fingerprint_text(map(repr, dataset.classes)),
                 settings={key: str(value) for key, value in sorted(settings.items()) if key != 'data_root'})
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def file_stamp(path: str) -> tuple[int, int] | None:
     """Size and time of a file; None where it is not there, as behind a broken link."""
     try:
         file = os.stat(path)

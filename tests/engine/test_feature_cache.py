@@ -68,6 +68,14 @@ def test_what_is_read_is_what_was_computed(model, folder, tmp_path, runs, extrac
     assert again.names[4:6] == ['green/0.png', 'green/1.png']
 
 
+def test_what_cannot_be_decoded_is_said_of_features_from_the_cache_too(model, folder, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdssl.protocols.features.print_log', lambda message, *_: said.append(message))
+    for _ in range(2):
+        read(model, folder, tmp_path / 'cache')
+    assert said == [f"1 of the 13 images of '{folder}' are left out, they cannot be decoded: blue/damaged.png"] * 2
+
+
 def test_other_weights_data_and_settings_have_files_of_their_own(model, folder, tmp_path, runs):
     cache = tmp_path / 'cache'
     read(model, folder, cache)
