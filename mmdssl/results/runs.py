@@ -16,6 +16,8 @@ from mmdssl.results.records import fingerprint_file, read_records
 
 SESSION = 'session.json'  # beside the log of a session, which is a run from its start, or from where it was resumed, to its end
 RECORDS = 'results.jsonl'
+# What is text in a record that has it.
+TEXTS = 'dataset_name', 'framework', 'backbone', 'method', 'dataset', 'checkpoint', 'job', 'weights', 'source', 'recipe', 'weights_name'
 BACKBONE = 'backbone.safetensors'
 PICTURES = ('*.png', 'pictures/**/*.png', 'vis*/**/*.png', '*/vis_data/**/*.png')
 
@@ -230,7 +232,7 @@ def _is_record(record: dict, run: Run) -> bool:
     whole = (isinstance(record.get('task'), str) and isinstance(metrics, dict)
              and all(isinstance(value, (int, float)) or value is None for value in metrics.values())
              and all(isinstance(record.get(key, 0), int) for key in ('epoch', 'iteration'))
-             and all(isinstance(record.get(key, ''), str) for key in ('dataset_name', 'framework', 'backbone', 'method')))
+             and all(isinstance(record.get(key, ''), str) for key in TEXTS))
     if not whole:
         run.notes.append(f'A line of {RECORDS} is no record of an evaluation and is left out.')
     return whole
