@@ -70,6 +70,7 @@ def test_scalars_that_only_tensorboard_has(tmp_path):
     (lambda folder: (folder / 'results.jsonl').open('a').write('{"task": "knn", "metrics": {}, "dataset": {"a": 1}}\n'), 'no record of an'),
     (lambda folder: (folder / 'dino.py').write_text('model = dict(type='), 'The config cannot be read'),
     (lambda folder: (folder / '20260101_000000/session.json').write_text('{"comm'), 'session.json is damaged'),
+    (lambda folder: (folder / '20260101_000000/session.json').write_text('{"epoch_length": "4"}'), 'session.json is damaged'),
     (lambda folder: (folder / 'results.jsonl').unlink(), 'Nothing has been evaluated'),
     (lambda folder: shutil.rmtree(folder / '20260101_000000') or (folder / '20260101_000000/vis_data').mkdir(parents=True),
      'Nothing has been logged'),
