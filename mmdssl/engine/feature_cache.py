@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -17,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
 from mmdssl.datasets.images import image_names
 from mmdssl.engine.backbone import config_of
@@ -108,8 +108,12 @@ class FeatureCache:
         place[torch.cat(places).cpu().numpy()] = np.arange(len(rows))
         values = _in_order(rows, place, times.cpu(), kept.cpu())
         if is_main_process():
-            with whole_file(path) as partial:
+            partial = path.with_name(f'.{path.stem}.{uuid4().hex}.partial')  # another run may be computing the same
+            try:
                 _write(partial, labels[kept].cpu(), values, (len(kept), *shape), dict(facts=facts), [dataset.classes, names])
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
         else:
             for _ in values:  # which all processes make together
                 pass

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from toy import colour_folders
 
 from mmdssl.datasets import LabelledFolder
+from mmdssl.engine import feature_cache
 from mmdssl.engine.feature_cache import FeatureCache
 from mmdssl.protocols.features import Extractor, extract
 from mmdssl.registry import MODELS
@@ -130,6 +131,22 @@ def test_a_full_disk_leaves_nothing_behind(model, folder, tmp_path, monkeypatch,
     with pytest.raises(OSError, match='No space left') as caught:
         read(model, folder, cache)
     assert str(caught.value.filename).startswith(str(cache)) and not list(cache.iterdir())
+
+
+def test_two_runs_that_compute_the_same_at_once(model, folder, tmp_path, monkeypatch):
+    contents, found = feature_cache._contents, []
+
+    def interrupted(*args):
+        parts = contents(*args)
+        yield next(parts)
+        monkeypatch.setattr(feature_cache, '_contents', contents)
+        found.append(read(model, folder, tmp_path / 'cache'))
+        yield from parts
+    monkeypatch.setattr(feature_cache, '_contents', interrupted)
+    found.append(read(model, folder, tmp_path / 'cache'))
+    expected = fresh(model, folder)
+    assert len(found) == 2 and all(equal(each, expected) for each in found)
+    assert len(list((tmp_path / 'cache').iterdir())) == 1
 
 
 def share(model, folder, cache, files):
