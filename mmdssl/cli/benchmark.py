@@ -23,7 +23,9 @@ from mmdssl.checkpoint import backbone_config
 from mmdssl.checkpoint.download import fetch, is_address
 from mmdssl.checkpoint.files import read_safetensors
 from mmdssl.cli.guard import guarded
+from mmdssl.datasets.images import find_images
 from mmdssl.datasets.sample_world import make_sample_world
+from mmdssl.engine.feature_cache import file_stamp
 from mmdssl.engine.run_lock import hold
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import backbone_name
@@ -45,6 +47,7 @@ IMAGE = ('classification/knn', 'classification/linear_features', 'classification
          'classification/logistic_1percent', 'classification/clustering', 'classification/cost')
 # Trained on augmented images, which takes minutes with a small transformer, and days with others: those have configs of their own.
 TRAINED = ('classification/small_linear', 'classification/small_finetune')
+PARTS = 'train', 'val'
 SMALL = 96  # pixels of the images of pretraining
 WORLDS = {
     'quick': dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8)),
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace) -> list[Job]:
     jobs = plan(args.suite, args.random, (size if args.suite == 'image' else family)(args.checkpoint, args.network))
     args.cfg_options = by_config(args.cfg_options, jobs)
     source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
-    keys = {job: dict(source=source['source'], recipe=recipe(job, args)) for job in jobs}
+    keys = {job: dict(source=source['source'], recipe=recipe(job, args), **images_of(args)) for job in jobs}
     console = Console(markup=False, highlight=False, soft_wrap=True)
     failed = []
     if not args.table_only:
@@ -229,6 +232,16 @@ def recipe(job: Job, args: argparse.Namespace) -> str:
     return fingerprint_text([config_text(job.file), *changes(job, args), str(args.data and args.data.resolve())])
 
 
+def images_of(args: argparse.Namespace) -> dict[str, str]:
+    """What tells the images of ``--data``, as they are now, in the image suite; nothing where they are not there."""
+    if args.suite != 'image' or not args.data:
+        return {}
+    folders = [args.data.resolve() / part for part in PARTS]
+    if not all(folder.is_dir() for folder in folders):
+        return {}
+    return dict(images=fingerprint_text(f'{path} {file_stamp(path)}' for folder in folders for path in find_images(str(folder))))
+
+
 @cache
 def config_text(file: Path) -> str:
     return json.dumps(Config.fromfile(file).to_dict(), sort_keys=True, default=str)
@@ -237,7 +250,7 @@ def config_text(file: Path) -> str:
 def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
     """Check ``--data``; without it the quick and the image suite render a world."""
     if args.data:
-        needed = ('train', 'val') if args.suite == 'image' else dict.fromkeys(FOLDERS[job.task] for job in jobs)
+        needed = PARTS if args.suite == 'image' else dict.fromkeys(FOLDERS[job.task] for job in jobs)
         for folder in needed:
             if not Path(args.data, folder).is_dir():
                 raise InputError(f"--data '{args.data}' has no folder '{folder}': put or link the data set there")
@@ -283,13 +296,15 @@ def run_job(job: Job, args: argparse.Namespace, key: dict[str, str], title: str,
 
 def prepare(folder: Path, key: dict[str, str]) -> None:
     """An empty folder for a job, or the one in which it was begun."""
-    note = folder / 'job.json'
-    if note.is_file() and json.loads(note.read_text()) != key:
-        shutil.rmtree(folder)  # begun with other weights or another recipe, from which it must not go on
-    elif not note.is_file() and folder.is_dir() and any(folder.iterdir()):
+    note, text = folder / 'job.json', json.dumps(key)
+    if note.is_file():
+        if note.read_text(errors='replace') == text:
+            return
+        shutil.rmtree(folder)  # begun with other weights, data or another recipe, from which it must not go on
+    elif folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"'{folder}' holds something else than a job of the benchmark: name another --work-dir")
     folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(key))
+    note.write_text(text)
 
 
 def command(job: Job, args: argparse.Namespace) -> list[str]:

@@ -31,6 +31,8 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
         The exit code: 2 after an error that the message on stderr explains; 130 after Ctrl-C; 75 (EX_TEMPFAIL of sysexits.h: try
         again) where a signal stopped a run that has saved, of several processes in the main one only.
     """
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')  # as stderr does it: names of files need not be UTF-8
     with ExitStack() as until_it_is_said:
         try:
             with _ctrl_c_once(), _sentences_of_threads():

@@ -110,6 +110,13 @@ class LabelledFolder(BaseDataset):
         return dict(image=centre_crop(image, self.resize, self.size, self.interpolation), label=info['label'], index=index)
 
 
+def require_classes(dataset: BaseDataset) -> None:
+    """Raise an InputError unless there are several classes, because of a single one everything is right."""
+    if len(dataset.classes) < 2:
+        raise InputError(f"'{dataset.data_root}' has a single class, {', '.join(map(str, dataset.classes))}, which nothing can be mistaken "
+                         'for: name the folder that holds one folder of images for each class')
+
+
 def class_names(root: str) -> list[str]:
     """Names of the class folders in a folder, sorted.
 

@@ -6,6 +6,7 @@ from mmengine.dist import all_reduce
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
+from mmdssl.datasets.labelled_folder import require_classes
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.protocols.accuracy import rank_of_label
@@ -29,7 +30,7 @@ class ClassificationLoop(BaseLoop):
         evaluator: Config of the metric, :class:`mmdssl.protocols.accuracy.AccuracyMetric`.
 
     Raises:
-        InputError: The classes are not those that the model is trained on, or there is no image.
+        InputError: The classes are not those that the model is trained on, there is a single one, or there is no image.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: dict):
@@ -49,6 +50,7 @@ class ClassificationLoop(BaseLoop):
                     if more - less]
                 raise InputError(f'training and validation have other classes: {"; ".join(lacking)}: point both at parts of the same '
                                  'data set')
+        require_classes(dataset)
         if len(dataset.classes) != known:
             raise InputError(f"'{dataset.data_root}' has {len(dataset.classes)} classes and the model {known}: set model.num_classes to "
                              f'{len(dataset.classes)}, or name the data set with --data, which does so')

@@ -95,7 +95,7 @@ class _Clock(Hook):
         all_reduce(seconds, 'max')
         if seconds > STEP_SECONDS:  # this was the first step
             self._left = 1
-        self.images = loader.batch_sampler.batch_size = min(max(int(len(samples) * STEP_SECONDS / seconds), len(samples)), self._batch)
+        self.images = loader.batch_sampler.batch_size = _in_time(len(samples), seconds.item(), self._batch)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if torch.cuda.is_available():
@@ -111,6 +111,12 @@ class _Clock(Hook):
 
     def restore(self, runner: Runner) -> None:
         runner.train_dataloader.batch_sampler.batch_size = self._batch
+
+
+def _in_time(few: int, seconds: float, batch: int) -> int:
+    """As many images of a batch as are trained on in :data:`STEP_SECONDS`, when a few take some seconds; an even number of an even one."""
+    images = min(max(int(few * STEP_SECONDS / seconds), few), batch)
+    return images if batch % 2 else images - images % 2  # which mixup needs, as it pairs them
 
 
 def _table(runner: Runner, step: float, loading: float, images: int) -> Table:

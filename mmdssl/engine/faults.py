@@ -13,16 +13,17 @@ MEMORY = 'use fewer workers (train_dataloader.num_workers), a smaller train_data
 SHARED_MEMORY = ('the shared memory in which workers hand over batches is full: give the container more (docker run --shm-size=8g, or '
                  '--ipc=host), lower train_dataloader.num_workers, prefetch_factor or batch_size, or load data in the process itself with '
                  'train_dataloader.num_workers=0')
+ELSEWHERE = 'choose another folder, such as by --work-dir, for features by --cfg-options test_cfg.cache=FOLDER'
 ADVICE = {
     errno.ENOSPC: 'the disk is full, make room',
     errno.EDQUOT: 'the quota of disk space is used up, make room',
     errno.EFBIG: 'files may not become that large here, raise the limit (ulimit -f)',
-    errno.EROFS: 'nothing can be written there, choose another folder, such as by --work-dir',
-    errno.EACCES: 'this user may not do that, change the permissions or choose another folder, such as by --work-dir',
-    errno.EPERM: 'this user may not do that, change the permissions or choose another folder, such as by --work-dir',
+    errno.EROFS: f'nothing can be written there, {ELSEWHERE}',
+    errno.EACCES: f'this user may not do that, change the permissions or {ELSEWHERE}',
+    errno.EPERM: f'this user may not do that, change the permissions or {ELSEWHERE}',
     errno.ENOENT: 'it was removed, or is on a disk that is no longer there',
-    errno.ENOTDIR: 'a file is where a folder is needed, remove it or choose another folder, such as by --work-dir',
-    errno.EEXIST: 'a file is where a folder is needed, remove it or choose another folder, such as by --work-dir',
+    errno.ENOTDIR: f'a file is where a folder is needed, remove it or {ELSEWHERE}',
+    errno.EEXIST: f'a file is where a folder is needed, remove it or {ELSEWHERE}',
     errno.ESTALE: 'the network file system has lost it, look whether it is mounted',
     errno.EIO: 'the disk or the way to it fails, look at the system log',
     errno.ENXIO: 'the disk or the way to it fails, look at the system log',

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -17,11 +18,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
 from mmdssl.datasets.images import image_names
 from mmdssl.engine.backbone import config_of
-from mmdssl.protocols.features import Extractor, Features, beside, read_batches, readable, readable_names
+from mmdssl.protocols.features import Extractor, Features, beside, read_batches, readable, readable_names, warn_of_unreadable
 from mmdssl.results.records import fingerprint_text, versions
 
 software = cache(versions)
@@ -74,8 +74,10 @@ class FeatureCache:
         broadcast_object_list(known)
         if known[0]:
             print_log(f"Features of '{dataloader.dataset.data_root}' are read from {path}", 'current')
-        else:
-            self._compute(path, facts[0], dataloader, extractor)
+            found = _open(path)
+            warn_of_unreadable(dataloader.dataset, found.names)
+            return found
+        self._compute(path, facts[0], dataloader, extractor)
         return _open(path)
 
     def _compute(self, path: Path, facts: str, dataloader: DataLoader, extractor: Extractor) -> None:
@@ -108,8 +110,12 @@ class FeatureCache:
         place[torch.cat(places).cpu().numpy()] = np.arange(len(rows))
         values = _in_order(rows, place, times.cpu(), kept.cpu())
         if is_main_process():
-            with whole_file(path) as partial:
+            partial = path.with_name(f'.{path.stem}.{uuid4().hex}.partial')  # another run may be computing the same
+            try:
                 _write(partial, labels[kept].cpu(), values, (len(kept), *shape), dict(facts=facts), [dataset.classes, names])
+                os.replace(partial, path)
+            finally:
+                partial.unlink(missing_ok=True)
         else:
             for _ in values:  # which all processes make together
                 pass
@@ -118,13 +124,13 @@ class FeatureCache:
 def _of_data(dataset, settings: Mapping) -> dict[str, str]:
     """What tells the images of a dataset, and what is made of them, wherever they lie."""
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    files = map(_stamp, dataset.files() if hasattr(dataset, 'files') else [info['img_path'] for info in infos])
+    files = map(file_stamp, dataset.files() if hasattr(dataset, 'files') else [info['img_path'] for info in infos])
     images = [*zip(image_names(dataset), (info.get('label') for info in infos)), *files]
     return dict(images=fingerprint_text(map(str, images)), classes=fingerprint_text(map(repr, dataset.classes)),
                 settings={key: str(value) for key, value in sorted(settings.items()) if key != 'data_root'})
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def file_stamp(path: str) -> tuple[int, int] | None:
     """Size and time of a file; None where it is not there, as behind a broken link."""
     try:
         file = os.stat(path)

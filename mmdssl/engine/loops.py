@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmdssl.arguments import NonNegativeInt, PositiveInt
+from mmdssl.datasets.labelled_folder import require_classes
 from mmdssl.engine.feature_cache import FeatureCache
 from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.replay import save_replay
@@ -127,8 +128,8 @@ class ProtocolLoop(BaseLoop):
         amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
 
     Raises:
-        InputError: The two have different class folders, the bank has fewer images than the protocol needs, or the backbone has no
-            ``features(images)``.
+        InputError: The two have different class folders or a single one, the bank has fewer images than the protocol needs, or the
+            backbone has no ``features(images)``.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: dict | list[dict], bank: dict, cache: str | None = None,
@@ -156,6 +157,7 @@ class ProtocolLoop(BaseLoop):
         if lacking:
             raise InputError(f"the class folders of the queries '{queries.data_root}' and of the bank '{bank.data_root}' differ "
                              f'({"; ".join(lacking)}): point both at parts of the same data set')
+        require_classes(bank)
 
     def run(self) -> dict[str, float]:
         stage = 'test' if self.runner._test_loop is self else 'val'

@@ -165,17 +165,32 @@ def readable(labels: Tensor) -> Tensor:
 def readable_names(dataset: BaseDataset, kept: Sequence[int]) -> list[str]:
     """Names of the images at some indices; a warning names the others.
 
-    The logger drops what it has said before, so each folder is reported once in a run.
-
     Raises:
         InputError: There is none.
     """
-    folder, names = dataset.data_root, [name.lstrip('/') for name in image_names(dataset)]
-    lost = sorted(set(range(len(names))).difference(kept))
-    some = ', '.join(names[index] for index in lost[:5]) + (' ...' if len(lost) > 5 else '')
-    if not kept:
+    names = _names(dataset)
+    found = [names[index] for index in kept]
+    warn_of_unreadable(dataset, found)
+    return found
+
+
+def warn_of_unreadable(dataset: BaseDataset, found: Sequence[str]) -> None:
+    """Name the images that are not among those that could be decoded.
+
+    The logger drops what it has said before, so each folder is reported once in a run.
+
+    Raises:
+        InputError: None could be.
+    """
+    folder, names, known = dataset.data_root, _names(dataset), set(found)
+    lost = [name for name in names if name not in known]
+    some = ', '.join(lost[:5]) + (' ...' if len(lost) > 5 else '')
+    if not known:
         raise InputError(f"none of the {len(names)} images of '{folder}' can be decoded ({some}): features need images")
     if lost:
         print_log(f"{len(lost)} of the {len(names)} images of '{folder}' are left out, they cannot be decoded: {some}", 'current',
                   logging.WARNING)
-    return [names[index] for index in kept]
+
+
+def _names(dataset: BaseDataset) -> list[str]:
+    return [name.lstrip('/') for name in image_names(dataset)]

@@ -70,7 +70,7 @@ def is_recorded(path: str | Path, fields: Mapping) -> bool:
 
 def fingerprint_text(lines: Iterable[str]) -> str:
     """A short name for a text, such as a config or the list of a dataset's files."""
-    return hashlib.sha256('\n'.join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256('\n'.join(lines).encode(errors='surrogateescape')).hexdigest()[:16]  # names of files need not be UTF-8
 
 
 def fingerprint_file(path: str | Path) -> str:

@@ -85,7 +85,7 @@ def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -
         command=shlex.join(['python', 'tools/report.py', *(shown(run.folder) for run in runs), '--out', shown(out)]))
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
                            undefined=StrictUndefined).get_template('report.html')
-    room = PAGE - len(template.render(**content, pictures=[]).encode())
+    room = PAGE - len(template.render(**content, pictures=[]).encode(errors='backslashreplace'))
     pictures, left_out = _pictures(runs, room)
     content['notes'] += left_out
     _write(out, template.render(**content, pictures=pictures))

@@ -15,7 +15,10 @@ from mmdssl.errors import InputError
 from mmdssl.results.records import fingerprint_file, read_records
 
 SESSION = 'session.json'  # beside the log of a session, which is a run from its start, or from where it was resumed, to its end
+COUNTS = 'iteration', 'epoch_length', 'images', 'batch_size', 'processes'  # the numbers in it
 RECORDS = 'results.jsonl'
+# What is text in a record that has it.
+TEXTS = 'dataset_name', 'framework', 'backbone', 'method', 'dataset', 'checkpoint', 'job', 'weights', 'source', 'recipe', 'weights_name'
 BACKBONE = 'backbone.safetensors'
 PICTURES = ('*.png', 'pictures/**/*.png', 'vis*/**/*.png', '*/vis_data/**/*.png')
 
@@ -188,7 +191,7 @@ def _read_session(run: Run, folder: Path) -> None:
             session = json.loads((folder / SESSION).read_text(errors='replace'))
         except ValueError:
             session = None
-        if not isinstance(session, dict):
+        if not isinstance(session, dict) or not all(isinstance(session.get(name) or 0, int) for name in COUNTS):
             run.notes.append(f'{folder / SESSION} is damaged, so how this session was started is not known.')
             session = {}
     lines = [line for line in _logged(folder / 'vis_data') if type(line.get('iter')) is int and type(line.get('step')) is int]
@@ -230,7 +233,7 @@ def _is_record(record: dict, run: Run) -> bool:
     whole = (isinstance(record.get('task'), str) and isinstance(metrics, dict)
              and all(isinstance(value, (int, float)) or value is None for value in metrics.values())
              and all(isinstance(record.get(key, 0), int) for key in ('epoch', 'iteration'))
-             and all(isinstance(record.get(key, ''), str) for key in ('dataset_name', 'framework', 'backbone', 'method')))
+             and all(isinstance(record.get(key, ''), str) for key in TEXTS))
     if not whole:
         run.notes.append(f'A line of {RECORDS} is no record of an evaluation and is left out.')
     return whole

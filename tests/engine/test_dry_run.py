@@ -38,3 +38,8 @@ def test_a_slow_step_has_fewer_images_and_the_table_those_of_the_config(tmp_path
     for text in ('│ global batch │ 4 images │', '│ epochs x iterations │ 3 x 6 │', '│ learning rate (highest) │ 0.005 │'):
         assert text in lines
     assert ('MiB per process, with 2 of its 4 images' in out) == (images == 2)
+
+
+@pytest.mark.parametrize('seconds, batch, images', [(0.23, 50, 42), (0.23, 49, 43), (1e-9, 50, 50), (100., 50, 2)])
+def test_a_step_with_fewer_images_has_an_even_number_of_an_even_batch(seconds, batch, images):
+    assert dry_run._in_time(2, seconds, batch) == images

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from toy import colour_folders
 
 from mmdssl.datasets import LabelledFolder
+from mmdssl.engine import feature_cache
 from mmdssl.engine.feature_cache import FeatureCache
 from mmdssl.protocols.features import Extractor, extract
 from mmdssl.registry import MODELS
@@ -66,6 +67,14 @@ def test_what_is_read_is_what_was_computed(model, folder, tmp_path, runs, extrac
     assert equal(written, expected) and equal(again, expected)
     assert len(again) == 12  # the damaged one is left out
     assert again.names[4:6] == ['green/0.png', 'green/1.png']
+
+
+def test_what_cannot_be_decoded_is_said_of_features_from_the_cache_too(model, folder, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdssl.protocols.features.print_log', lambda message, *_: said.append(message))
+    for _ in range(2):
+        read(model, folder, tmp_path / 'cache')
+    assert said == [f"1 of the 13 images of '{folder}' are left out, they cannot be decoded: blue/damaged.png"] * 2
 
 
 def test_other_weights_data_and_settings_have_files_of_their_own(model, folder, tmp_path, runs):
@@ -130,6 +139,22 @@ def test_a_full_disk_leaves_nothing_behind(model, folder, tmp_path, monkeypatch,
     with pytest.raises(OSError, match='No space left') as caught:
         read(model, folder, cache)
     assert str(caught.value.filename).startswith(str(cache)) and not list(cache.iterdir())
+
+
+def test_two_runs_that_compute_the_same_at_once(model, folder, tmp_path, monkeypatch):
+    contents, found = feature_cache._contents, []
+
+    def interrupted(*args):
+        parts = contents(*args)
+        yield next(parts)
+        monkeypatch.setattr(feature_cache, '_contents', contents)
+        found.append(read(model, folder, tmp_path / 'cache'))
+        yield from parts
+    monkeypatch.setattr(feature_cache, '_contents', interrupted)
+    found.append(read(model, folder, tmp_path / 'cache'))
+    expected = fresh(model, folder)
+    assert len(found) == 2 and all(equal(each, expected) for each in found)
+    assert len(list((tmp_path / 'cache').iterdir())) == 1
 
 
 def share(model, folder, cache, files):

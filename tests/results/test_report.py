@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -198,6 +199,11 @@ def test_names_and_settings_are_text_and_nothing_else(tmp_path):
     page = report([folder])
     assert not {'b', 'i', 'u'} & {tag for tag, _ in page.tags}
     assert '<i>M (<b>&a|b, last)' in page.words
+
+
+def test_the_name_of_a_folder_need_not_be_utf8(tmp_path):
+    page = report([make_run(tmp_path / 'run').rename(tmp_path / os.fsdecode(b'caf\xe9'))])
+    assert any('caf\\udce9' in word for word in page.words)
 
 
 @pytest.mark.parametrize('change', ['records only', 'no validation', 'nothing logged', 'no config'])

@@ -195,6 +195,16 @@ def test_another_recipe_starts_its_jobs_afresh(run, jobs):
     assert run() == (0, [])  # the results of both recipes are kept
 
 
+def test_a_note_of_a_job_that_was_cut_short_starts_it_afresh(run, jobs, tmp_path):
+    jobs.broken = {QUICK[0]}
+    run()
+    (tmp_path / 'out' / QUICK[0] / 'job.json').write_text('{"sour')
+    (tmp_path / 'out' / QUICK[0] / 'iter_1.pth').touch()
+    jobs.broken = set()
+    assert run() == (0, QUICK[:1])
+    assert jobs.seen[QUICK[0]] == ['job.json']
+
+
 def test_a_job_without_its_last_evaluation_has_failed(run, jobs, capsys):
     """Training goes on until it is written, so there was something else."""
     jobs.stopped = {'small_semfpn_world'}
@@ -368,6 +378,18 @@ def test_the_image_suite_for_real(benchmark, load_tool, checkpoint, class_folder
     assert line[3:6] == [f'{values[0]:.1f}', f'{values[1]:.1f}', f'{values[1] - values[0]:+.1f}']
     for protocol in ('linear_features: linear top1', 'logistic: logistic top1', 'clustering: nmi', 'cost: gflops', 'small_finetune: top1'):
         assert protocol in shown
+
+
+def test_other_images_in_the_same_folder_are_measured_anew(run, jobs, class_folders, capsys):
+    image = ['--suite', 'image', '--data', str(class_folders)]
+    code, first = run(*image)
+    assert code == 0 and len(first) == 18 and run(*image) == (0, [])
+    file = next(class_folders.glob('val/*/0.png'))
+    Image.new('RGB', (32, 32)).save(file)
+    assert run(*image) == (0, first)
+    assert run(*image) == (0, [])
+    shutil.rmtree(class_folders)
+    assert run(*image, '--table-only') == (0, [])  # which needs no images
 
 
 def test_the_image_suite_wants_two_parts(run, class_folders, capsys):

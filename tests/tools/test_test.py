@@ -1,6 +1,7 @@
 """Protocols on published checkpoints, by tools/test.py."""
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -99,6 +100,8 @@ def test_images_are_as_large_as_those_of_pretraining(main, data, monkeypatch):
     (lambda data: None, (), 'KNNMetric has k=200, but the bank has 18 images: lower its k, or take more images'),
     (lambda data: [file.unlink() for file in (data / 'val/dots').iterdir()], (FEW, ), "no image below '.*val/dots'"),
     (lambda data: [shutil.rmtree(folder) for folder in (data / 'val').iterdir()], (FEW, ), "no class folders in '.*val'"),
+    (lambda data: [shutil.rmtree(data / part / name) for part in ('train', 'val') for name in ('dots', 'lines')], (FEW, ),
+     "train' has a single class, noise, which nothing can be mistaken for"),
     (lambda data: shutil.rmtree(data / 'val'), (FEW, ), "--data '.*' has no folder 'val': it needs train/ and val/"),
     (lambda data: None, (FEW, 'model.backbone.arch.embed_dim=32'), 'does not fit the backbone: embed_dim is 64 in the file and 32'),
     (lambda data: None, (FEW, 'test_evaluator.extractor.blocks=3'), 'the extractor reads blocks=3, and the backbone has 2'),
@@ -109,6 +112,15 @@ def test_bad_input_is_one_sentence(main, data, tmp_path, change, options, messag
     error = main(CHECKPOINTS / 'dino_full.pth', '--data', copy, options=options, code=2)
     assert error.startswith('error: ') and '\n' not in error
     assert re.search(message, error), error
+
+
+def test_names_need_not_be_utf8(main, data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / 'copy')
+    for part in ('train', 'val'):
+        os.rename(copy / part / 'dots', os.fsencode(copy / part) + b'/caf\xe9')
+    (copy / 'val' / os.fsdecode(b'caf\xe9') / '0.png').write_bytes(b'none')  # whose name is logged
+    errors = main(CHECKPOINTS / 'dino_full.pth', '--data', copy)
+    assert 'Traceback' not in errors and records()[0]['metrics']['knn1_top1'] > 50
 
 
 def test_a_full_disk_is_one_sentence(main, data, monkeypatch):
