@@ -15,7 +15,7 @@ def test_defaults_are_those_of_dinos_evaluation(davis_root):
     model = MODELS.build(cfg.model)
     assert (model.context_frames, model.options) == (7, dict(radius=12, top_k=5, temperature=0.1))
     assert model.backbone.embed_dim == 384 and model.backbone.out_norm and model.backbone.out_indices == [11]
-    assert pytest.approx(model.std.flatten().tolist()) == (255 * 0.228, 255 * 0.224, 255 * 0.225)
+    assert pytest.approx(model.data_preprocessor.std.flatten().tolist()) == (255 * 0.228, 255 * 0.224, 255 * 0.225)
     dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, data_root=str(davis_root)))
     assert (dataset.short_side, dataset.long_side_step) == (480, 64)
 
