@@ -192,7 +192,7 @@ def _read_session(run: Run, folder: Path) -> None:
         except ValueError:
             session = None
         if not isinstance(session, dict) or not all(isinstance(session.get(name) or 0, int) for name in COUNTS):
-            run.notes.append(f'{folder / SESSION} is damaged, so how this session was started is not known.')
+            run.notes.append(f'{folder / SESSION} is damaged, so how the run was started is not known.')
             session = {}
     lines = [line for line in _logged(folder / 'vis_data') if type(line.get('iter')) is int and type(line.get('step')) is int]
     start = session.get('iteration', lines[0]['step'] - 1 if lines else math.inf)
