@@ -5,6 +5,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
 
@@ -36,8 +37,13 @@ class FrozenBackbone(BaseModel):
 
     @torch.no_grad()
     def predict_sample(self, sample: dict) -> dict:
-        """What is found in a sample."""
-        raise NotImplementedError
+        """What is found in a sample.
+
+        Raises:
+            InputError: This model is for protocols on features.
+        """
+        raise InputError(f'{type(self).__name__} makes nothing of single samples: set test_cfg.type to ProtocolLoop, which reads its '
+                         'features')
 
     def test_step(self, data: list[dict]) -> list[dict]:
         return self(data)

@@ -60,10 +60,7 @@ def test_any_backbone_has_its_pictures(main, here, capsys, name):
 
 @pytest.mark.parametrize('file', ['dino_full.pth', 'mae_full.pth'])
 def test_published_weights_are_as_good_as_ours(main, here, file):
-    path = GOLDEN / 'checkpoints' / file
-    if not path.exists():
-        pytest.skip(f'{path} is not there')
-    assert main([str(path), '--images', 'photos', '--out', file, '--what', 'attention', 'pca']) == 0
+    assert main([str(GOLDEN / 'checkpoints' / file), '--images', 'photos', '--out', file, '--what', 'attention', 'pca']) == 0
     assert drawn(file) == ['attention', 'pca']
 
 
