@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from mmdssl.cli.guard import guarded
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--vip', default=(0, 4), help='VIP videos', **pair)
     parser.add_argument('--spair', type=int, nargs=3, default=(0, 0, 40), metavar=('TRAIN', 'VAL', 'TEST'), help='SPair-71k images')
     parser.add_argument('--nyu', default=(48, 24), help='NYU depth images', **pair)
-    parser.add_argument('--workers', type=int, default=2, help='processes that render')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that render')
     args = parser.parse_args(argv)
     return guarded(lambda: make_sample_world(**vars(args)))
 
