@@ -156,7 +156,7 @@ def test_vip_masks_have_the_parts_of_the_figures(tmp_path):
                     expected[surface == FIRST_THING + figure * len(figures.LIMBS) + i] = vip.CLASSES.index(limb.part)
             assert np.array_equal(labels, expected) and Image.open(path).mode == 'P'
             present = {vip.CLASSES[label] for label in np.unique(labels)}
-            assert {'background', 'hat', 'face', 'upper-clothes', 'pants', 'left-arm', 'right-arm'} <= present
+            assert {'background', 'hat', 'face', 'upper clothes', 'pants', 'left arm', 'right arm'} <= present
     assert len(vip.CLASSES) == 20
 
 

@@ -35,15 +35,15 @@ class Limb:
 def _limbs() -> dict[str, Limb]:
     limbs = dict(
         pelvis=Limb(None, (0, 0, 0), (0, 0, 0), (.2, .3, .2), 'pants'),
-        torso=Limb('pelvis', (0, 0, 0), (0, 0, .5), (.21, .33, .5), 'upper-clothes'),
+        torso=Limb('pelvis', (0, 0, 0), (0, 0, .5), (.21, .33, .5), 'upper clothes'),
         head=Limb('torso', (0, 0, 1), (0, 0, .2), (.23, .21, .27), 'face'),
         hat=Limb('head', (0, 0, .42), (0, 0, .12), (.26, .26, .2), 'hat', 'cone'))
     for name, side in (('right', -1), ('left', 1)):
-        limbs[f'{name} arm'] = Limb('torso', (0, .38 * side, .85), (0, 0, -.26), (.12, .12, .32), f'{name}-arm')
-        limbs[f'{name} forearm'] = Limb(f'{name} arm', (0, 0, -.54), (0, 0, -.26), (.1, .1, .3), f'{name}-arm')
+        limbs[f'{name} arm'] = Limb('torso', (0, .38 * side, .85), (0, 0, -.26), (.12, .12, .32), f'{name} arm')
+        limbs[f'{name} forearm'] = Limb(f'{name} arm', (0, 0, -.54), (0, 0, -.26), (.1, .1, .3), f'{name} arm')
         limbs[f'{name} thigh'] = Limb('pelvis', (0, .17 * side, -.05), (0, 0, -.28), (.16, .16, .33), 'pants')
-        limbs[f'{name} shin'] = Limb(f'{name} thigh', (0, 0, -.58), (0, 0, -.27), (.12, .12, .31), f'{name}-leg')
-        limbs[f'{name} shoe'] = Limb(f'{name} shin', (0, 0, -.56), (.08, 0, -.04), (.2, .11, .09), f'{name}-shoe')
+        limbs[f'{name} shin'] = Limb(f'{name} thigh', (0, 0, -.58), (0, 0, -.27), (.12, .12, .31), f'{name} leg')
+        limbs[f'{name} shoe'] = Limb(f'{name} shin', (0, 0, -.56), (.08, 0, -.04), (.2, .11, .09), f'{name} shoe')
     return limbs
 
 
@@ -90,7 +90,7 @@ def _posed(looks: dict[str, Thing], bends: dict[str, tuple[float, float]], at: n
 
 def _looks(rng) -> dict[str, Thing]:
     """A thing with the colours and the pattern of each limb, alike on what is of one cloth."""
-    cloths = {cloth: scenes.random_thing(rng, np.zeros(2), 1, 'ball') for cloth in ('skin', 'upper-clothes', 'pants', 'hat', 'shoe')}
+    cloths = {cloth: scenes.random_thing(rng, np.zeros(2), 1, 'ball') for cloth in ('skin', 'upper clothes', 'pants', 'hat', 'shoe')}
     looks = {}
     for name, limb in LIMBS.items():
         cloth = cloths.get(limb.part) or cloths['shoe' if limb.part.endswith('shoe') else 'skin']

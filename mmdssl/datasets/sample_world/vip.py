@@ -13,8 +13,8 @@ from . import figures
 from .files import SCENE_SIZE, save
 from .render import FIRST_THING, render
 
-CLASSES = ('background', 'hat', 'hair', 'gloves', 'sun-glasses', 'upper-clothes', 'dress', 'coat', 'socks', 'pants', 'torso-skin', 'scarf',
-           'skirt', 'face', 'left-arm', 'right-arm', 'left-leg', 'right-leg', 'left-shoe', 'right-shoe')
+CLASSES = ('background', 'hat', 'hair', 'sunglasses', 'upper clothes', 'dress', 'coat', 'socks', 'pants', 'gloves', 'scarf', 'skirt',
+           'torso skin', 'face', 'right arm', 'left arm', 'right leg', 'left leg', 'right shoe', 'left shoe')
 
 
 def write(folder: Path, rng: np.random.Generator, split: str, index: int, frames: int) -> str:
