@@ -12,6 +12,7 @@ from mmdssl.datasets.labelled_views import LabelledViews
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.segmented_images import SegmentedImages
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.vip import VIP
@@ -19,5 +20,5 @@ from mmdssl.datasets.voc_instances import VOCInstances
 from mmdssl.datasets.vos import VideoObjects
 
 __all__ = ['DAVIS', 'JHMDB', 'VIP', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList',
-           'LabelledFolder', 'LabelledViews', 'RevisitedDataset', 'TransferDataset', 'VOCInstances', 'VideoObjects', 'ViewGroup',
-           'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+           'LabelledFolder', 'LabelledViews', 'RevisitedDataset', 'SegmentedImages', 'TransferDataset', 'VOCInstances', 'VideoObjects',
+           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
