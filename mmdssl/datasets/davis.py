@@ -1,4 +1,4 @@
-"""DAVIS-2017, one whole sequence at a time, for the propagation of its first mask."""
+"""Videos, one whole sequence at a time, for the propagation of what is known of the first frame; DAVIS-2017."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,8 +18,7 @@ FRAMES, MASKS = 'JPEGImages/480p', 'Annotations/480p'
 FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
 
 
-@DATASETS.register_module()
-class DAVIS(BaseDataset):
+class Videos(BaseDataset):
     """Sequences of frames with a mask of ids each.
 
     An item is ``dict(name, frames, first_mask, frame_paths, mask_paths)``: frames ``(T, 3, h, w)`` uint8 RGB as the
@@ -27,40 +26,29 @@ class DAVIS(BaseDataset):
     their own size, reads them. Sequences cannot be stacked: use ``collate_fn=dict(type='mmdssl.list_samples')``.
 
     Args:
-        data_root: Folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``.
-        split: Name of the list of sequences, ``ImageSets/<year>/<split>.txt``.
-        year: Folder of the lists.
+        data_root: Folder of the data set.
         short_side: Frames are resized (bilinear) to this length of the short side; the long side follows, rounded down
-            to a multiple of ``long_side_step``.
+            to a multiple of ``long_side_step``. None leaves frames their own size, both sides rounded down.
+        long_side: In place of ``short_side``: to this length of the long side, where the short one is rounded down.
+        size: In place of both: height and width, whatever the aspect.
         long_side_step: See there.
 
     Raises:
-        InputError: The folder, a list, a sequence, a frame or a mask is missing or cannot be used; what is missing is
+        InputError: The folder, a list, a sequence, a frame or a label is missing or cannot be used; what is missing is
             found before the first item.
     """
 
-    def __init__(self, data_root: str, split: str = 'val', year: str = '2017', short_side: PositiveInt = 480,
-                 long_side_step: PositiveInt = 64):
-        self.list_file = Path(data_root, 'ImageSets', year, f'{split}.txt')
+    def __init__(self, data_root: str, short_side: PositiveInt | None = 480, long_side: PositiveInt | None = None,
+                 size: tuple[PositiveInt, PositiveInt] | None = None, long_side_step: PositiveInt = 64):
         self.short_side = short_side
+        self.long_side = long_side
+        self.size = size
         self.long_side_step = long_side_step
         super().__init__(data_root=data_root)
 
-    def load_data_list(self) -> list[dict]:
-        if not self.list_file.is_file():
-            raise InputError(f"'{self.list_file}' does not exist: set data_root to the folder of DAVIS-2017, which "
-                             f'holds ImageSets, {FRAMES} and {MASKS}')
-        names = self.list_file.read_text().split()
-        if not names:
-            raise InputError(f"'{self.list_file}' names no sequence: write one per line")
-        return [self._find(name) for name in names]
-
-    def _find(self, name: str) -> dict:
-        folder, masks = Path(self.data_root, FRAMES, name), Path(self.data_root, MASKS, name)
-        frames = sorted(path for path in folder.glob('*') if path.suffix.lower() in FRAME_SUFFIXES)
-        if not frames:
-            raise InputError(f"sequence '{name}' of '{self.list_file}' is empty, there are no frames in '{folder}': "
-                             'complete the data or take it off the list')
+    def find(self, name: str, folder: Path, masks: Path) -> dict:
+        """Paths of the frames of a sequence, and of the masks that all of them have."""
+        frames = self.find_frames(name, folder)
         paths = [masks / f'{frame.stem}.png' for frame in frames]
         missing = [path for path in paths if not path.is_file()]
         if missing:
@@ -68,19 +56,77 @@ class DAVIS(BaseDataset):
                              f"'{missing[0]}': complete the data or take it off the list")
         return dict(name=name, frame_paths=[str(path) for path in frames], mask_paths=[str(path) for path in paths])
 
+    def find_frames(self, name: str, folder: Path) -> list[Path]:
+        """Paths of the frames of a sequence in their order."""
+        frames = sorted(path for path in folder.glob('*') if path.suffix.lower() in FRAME_SUFFIXES and path.name[0] != '.')
+        if not frames:
+            raise InputError(f"sequence '{name}' of '{self.source}' is empty, there are no frames in '{folder}': "
+                             'complete the data or take it off the list')
+        return frames
+
+    def names_in(self, list_file: Path, layout: str) -> list[str]:
+        """The words of a file that lists sequences; ``layout`` is what the folder of the data set holds."""
+        self.source = list_file
+        if not list_file.is_file():
+            raise InputError(f"'{list_file}' does not exist: set data_root to {layout}")
+        names = list_file.read_text().split()
+        if not names:
+            raise InputError(f"'{list_file}' names no sequence: write one per line")
+        return names
+
     def __getitem__(self, index: int) -> dict:
         info = self.get_data_info(index)
         first_mask = torch.from_numpy(read_mask(info['mask_paths'][0]))
-        size = resized(*first_mask.shape, self.short_side, self.long_side_step)
-        frames = torch.empty(len(info['frame_paths']), 3, *size, dtype=torch.uint8)
-        for frame, path in zip(frames, info['frame_paths']):
-            image = read_frame(path)
-            if image.shape[:2] != first_mask.shape:
-                raise InputError(f"'{path}' has height and width {image.shape[:2]}, the first mask of its sequence "
-                                 f'{tuple(first_mask.shape)}: all frames and masks must have one size')
-            frame[:] = torch.from_numpy(cv2.resize(image, size[::-1])).permute(2, 0, 1)
+        frames = self.read_frames(info['frame_paths'], tuple(first_mask.shape))
         return dict(name=info['name'], frames=frames, first_mask=first_mask, frame_paths=info['frame_paths'],
                     mask_paths=info['mask_paths'])
+
+    def read_frames(self, paths: Sequence[str], shape: tuple[int, int]) -> torch.Tensor:
+        """Frames ``(T, 3, h, w)`` uint8 RGB as the network sees them, of files that all have one height and width."""
+        size = self.resized(*shape)
+        frames = torch.empty(len(paths), 3, *size, dtype=torch.uint8)
+        for frame, path in zip(frames, paths):
+            image = read_frame(path)
+            if image.shape[:2] != shape:
+                raise InputError(f"'{path}' has height and width {image.shape[:2]}, its sequence {shape}: all frames and "
+                                 'masks must have one size')
+            frame[:] = torch.from_numpy(cv2.resize(image, size[::-1])).permute(2, 0, 1)
+        return frames
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width as the network sees frames of the given ones."""
+        step = self.long_side_step
+        if self.size:
+            return tuple(self.size)
+        if self.long_side:
+            short_side = max(self.long_side * min(height, width) // max(height, width) // step, 1) * step
+            return (short_side, self.long_side) if width > height else (self.long_side, short_side)
+        if self.short_side:
+            return resized(height, width, self.short_side, step)
+        return max(height // step, 1) * step, max(width // step, 1) * step
+
+
+@DATASETS.register_module()
+class DAVIS(Videos):
+    """DAVIS-2017, see :class:`Videos` for an item.
+
+    Args:
+        data_root: Folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``.
+        split: Name of the list of sequences, ``ImageSets/<year>/<split>.txt``.
+        year: Folder of the lists.
+        **resize: Of :class:`Videos`.
+
+    Raises:
+        InputError: See :class:`Videos`.
+    """
+
+    def __init__(self, data_root: str, split: str = 'val', year: str = '2017', **resize):
+        self.list_file = Path(data_root, 'ImageSets', year, f'{split}.txt')
+        super().__init__(data_root, **resize)
+
+    def load_data_list(self) -> list[dict]:
+        names = self.names_in(self.list_file, f'the folder of DAVIS-2017, which holds ImageSets, {FRAMES} and {MASKS}')
+        return [self.find(name, Path(self.data_root, FRAMES, name), Path(self.data_root, MASKS, name)) for name in names]
 
 
 @FUNCTIONS.register_module()

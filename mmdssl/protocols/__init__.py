@@ -11,9 +11,13 @@ from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
 from .logistic import LogisticMetric
+from .pose_propagation import PCKMetric, PosePropagation
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
+from .submission import VideoSubmission
+from .vip import VIPMetric
 
 __all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
-           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
-           'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']
+           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric',
+           'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'PCKMetric', 'PosePropagation', 'RetrievalMetric', 'VIPMetric',
+           'VideoSubmission', 'extract', 'knn_classify']

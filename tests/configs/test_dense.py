@@ -19,6 +19,7 @@ from mmdssl.errors import InputError
 
 ROOT = Path(__file__).parents[2] / 'configs'
 TASKS = ('detection', 'segmentation', 'video')
+TASK_NAMES = ('detection', 'segmentation', 'video-segmentation', 'pose-propagation', 'part-propagation', 'video-masks')
 CONFIGS = sorted(path for task in TASKS for path in (ROOT / task).glob('*.py'))
 TINY = dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=24, depth=12, num_heads=2))
 
@@ -34,7 +35,7 @@ def test_nothing_in_it_is_unknown(path, monkeypatch):
     cfg = Config.fromfile(path)
     check_config(cfg)
     record = cfg.default_hooks.record
-    assert record.task in ('detection', 'segmentation', 'video-segmentation') and record.dataset
+    assert record.task in TASK_NAMES and record.dataset
 
 
 def detection_batch(size: int = 64) -> dict:

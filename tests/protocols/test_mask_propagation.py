@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
+from tiny_videos import drifting, large
 from torch import nn
 
 from mmdssl.errors import InputError
@@ -82,6 +84,50 @@ def test_several_numbers_of_context_frames_are_each_as_alone():
     for number in (1, 3):
         assert np.array_equal(sweep[f'context{number}'], make(context_frames=number).predict(video, first_mask())[''])
     assert not np.array_equal(*sweep.values())
+
+
+def test_rules_of_crw_have_soft_labels_and_do_not_stretch():
+    video, mask = frames(), first_mask()
+    mask[:, 30] = 1
+    model = make(rules='crw', keep_first=False, context_frames=2, radius=3, top_k=4, temperature=0.2)
+    rows, columns = [int((y + 0.5) * 40 / 32) for y in range(32)], [int((x + 0.5) * 70 / 64) for x in range(64)]
+    onehot = F.one_hot(torch.from_numpy(mask[rows][:, columns]).long(), 3).permute(2, 0, 1).float()
+    # the middle of a cell lies between its four middle pixels
+    maps = torch.stack([torch.stack([onehot[:, y + dy, x + dx] for dy in (3, 4) for dx in (3, 4)]).mean(0)
+                        for y in range(0, 32, 8) for x in range(0, 64, 8)], 1).view(3, 4, 8)
+    assert ((maps > 0) & (maps < 1)).any()
+    labels = propagate(model.features(video), maps, 2, 3, 4, 0.2)
+    expected = F.interpolate(labels, (32, 64), mode='bilinear').argmax(1).byte().numpy()
+    expected = [np.array(Image.fromarray(ids).resize((70, 40), Image.Resampling.NEAREST)) for ids in expected]
+    assert np.array_equal(model.predict(video, mask)[''], expected)
+
+
+def test_rules_of_dinov3_compare_maps_at_the_size_of_the_mask():
+    video, mask = frames(), first_mask()
+    model = make(rules='dinov3', context_frames=2, radius=3, top_k=4, temperature=0.2, neighbourhood='circle')
+    labels = propagate(model.features(video), tokens_of_mask(mask, (4, 8)), 2, 3, 4, 0.2, 'circle')
+    low, high = labels.amin((2, 3), keepdim=True), labels.amax((2, 3), keepdim=True)
+    ids = ((labels - low) / (high - low)).nan_to_num(0).argmax(1)[1:]
+    found = model.predict(video, mask)['']
+    assert np.array_equal(found[0], mask)
+    for y in range(40):
+        for x in range(70):
+            assert np.array_equal(found[1:, y, x], ids[:, y * 4 // 40, x * 8 // 70])
+
+
+def test_an_object_that_appears_later_is_followed_from_there():
+    """And what a later mask says of objects that are known already is passed over."""
+    video = torch.from_numpy(drifting(6)).permute(0, 3, 1, 2)
+    cells = np.zeros((6, 16), np.uint8)
+    cells[1:3, 7:9] = 1
+    new = np.zeros((6, 16), np.uint8)
+    new[3:5, 8:10], new[0, 0] = 5, 1
+    expected = np.stack([large(np.roll(cells, -t, 1) + (np.roll(np.where(new == 5, new, 0), 2 - t, 1) if t >= 2 else 0)) for t in range(6)])
+    model = make(rules='dinov3', top_k=1, radius=2, context_frames=1)
+    masks = model.predict(video, large(cells), {4: large(np.roll(cells, -2, 1)), 2: large(new)})['']
+    assert np.array_equal(masks, expected)
+    assert np.array_equal(make(copy_first=True).predict(video, large(cells), {2: large(new)})[''][[1, 5]],
+                          [large(cells), large(cells + np.where(new == 5, new, 0))])
 
 
 def test_copy_first_repeats_the_mask():

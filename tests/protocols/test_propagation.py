@@ -10,21 +10,39 @@ import torch.nn.functional as F
 from mmdssl.protocols.propagation import masks_of_labels, propagate, tokens_of_mask
 
 
-def by_loops(features, first, context_frames, radius, top_k, temperature):
+def by_loops(features, first, context_frames, radius, top_k, temperature, neighbourhood='square', first_everywhere=False,
+             repeat_first=False, later=None):
     """Every token on its own, in plain Python."""
     frames, _, height, width = features.shape
-    labels = [F.one_hot(first.long()).double()]
+    labels = [F.one_hot(first.long()).double() if first.dim() == 2 else first.permute(1, 2, 0)]
+    later = later or {}
+
+    def is_near(anchor, dy, dx):
+        if radius is None or anchor and first_everywhere:
+            return True
+        return (math.sqrt(dy**2 + dx**2) if neighbourhood == 'circle' else max(abs(dy), abs(dx))) <= radius
+
     for t in range(1, frames):
-        context = [0] + [s for s in range(t - context_frames, t) if s > 0]
+        context = [(s, True) for s in [0, *later] if s < t]
+        for s in range(t - context_frames, t):
+            if s > 0 and s not in later:
+                context.append((s, False))
+            elif s <= 0 and repeat_first:
+                context.append((0, False))
         labels.append(torch.zeros_like(labels[0]))
+        cosines = {s: torch.einsum('dij,dpq->ijpq', features[t], features[s]).tolist() for s, _ in context}
         for i in range(height):
             for j in range(width):
-                found = [(math.exp(float(features[t, :, i, j] @ features[s, :, p, q]) / temperature), labels[s][p, q])
-                         for s in context for p in range(height) for q in range(width)
-                         if radius is None or (abs(p - i) <= radius and abs(q - j) <= radius)]
+                found = [(math.exp(cosines[s][i][j][p][q] / temperature), labels[s][p, q])
+                         for s, anchor in context for p in range(height) for q in range(width) if is_near(anchor, p - i, q - j)]
                 limit = sorted(affinity for affinity, _ in found)[-top_k:][0]
                 kept = [(affinity, label) for affinity, label in found if affinity >= limit]
                 labels[t][i, j] = sum(a * label for a, label in kept) / sum(a for a, _ in kept)
+        if t in later:
+            for i in range(height):
+                for j in range(width):
+                    new = later[t][:, i, j]
+                    labels[t][i, j] = (1 - new.sum()) * labels[t][i, j] + new
     return torch.stack(labels).permute(0, 3, 1, 2)
 
 
@@ -44,6 +62,55 @@ def test_equals_loops_over_tokens(options):
     ours = propagate(features, first, **options)
     assert torch.allclose(ours, by_loops(features, first, **options), rtol=0, atol=1e-12)
     assert torch.allclose(ours.sum(1), torch.ones(4, 9, 10, dtype=torch.float64))
+
+
+def test_ids_are_maps_that_are_0_or_1():
+    features, first = random_video()
+    options = dict(context_frames=2, radius=2, top_k=3)
+    maps = F.one_hot(first).permute(2, 0, 1)
+    assert torch.equal(propagate(features, maps, **options), propagate(features, first, **options))
+
+
+@pytest.mark.parametrize('options', [
+    dict(context_frames=2, radius=3, top_k=5, temperature=0.1),
+    dict(context_frames=2, radius=3, top_k=5, temperature=0.2, neighbourhood='circle'),
+    dict(context_frames=1, radius=2.99, top_k=4, temperature=0.1, neighbourhood='circle', first_everywhere=True),
+    dict(context_frames=3, radius=None, top_k=2, temperature=0.1, neighbourhood='circle'),
+    dict(context_frames=5, radius=3.99, top_k=10, temperature=0.05, neighbourhood='circle', first_everywhere=True, repeat_first=True),
+], ids=['square', 'dinov3', 'first everywhere', 'everywhere', 'crw'])
+def test_soft_labels_equal_loops_over_tokens(options):
+    """Maps that overlap, and do not sum to 1."""
+    features, _ = random_video(height=6, width=9)
+    first = torch.rand(3, 6, 9, dtype=torch.float64)
+    first[2] = 0
+    ours = propagate(features, first, **options)
+    assert torch.allclose(ours, by_loops(features, first, **options), rtol=0, atol=1e-12)
+    assert torch.equal(ours[0], first) and not ours[:, 2].any() and ours[:, :2].max() <= 1
+
+
+@pytest.mark.parametrize('first_everywhere', [False, True])
+def test_objects_that_appear_later_equal_loops_over_tokens(first_everywhere):
+    features, first = random_video(frames=5, height=6, width=9)
+    maps = F.one_hot(first, 6).permute(2, 0, 1).double()
+    new = torch.zeros(6, 6, 9, dtype=torch.float64)
+    new[4, 2:4, 3:7], new[5, 4:6, :4], new[5, 0, 0] = 1, 0.7, 0.4
+    options = dict(context_frames=1, radius=2, top_k=5, temperature=0.1, first_everywhere=first_everywhere, later={2: new})
+    ours = propagate(features, maps, **options)
+    assert torch.allclose(ours, by_loops(features, maps, **options), rtol=0, atol=1e-12)
+    assert not ours[:2, 4:].any() and (ours[2, 4, 2:4, 3:7] == 1).all() and ours[4, 4].any()
+    assert torch.allclose(ours.sum(1), torch.ones(5, 6, 9, dtype=torch.float64))
+
+
+@pytest.mark.parametrize('radius, reached', [(0, 1), (1, 5), (1.42, 9), (2, 13), (5, 81)])
+def test_a_circle_reaches_the_cells_within_its_radius(radius, reached):
+    """All features are equal, so a token takes the mean of all that it reaches: there are as many as Gauss's circle has points."""
+    features = torch.ones(2, 1, 21, 30, dtype=torch.float64)
+    first = torch.zeros(1, 21, 30, dtype=torch.float64)
+    first[0, 9, 14] = 1
+    carried = propagate(features, first, radius=radius, top_k=1, neighbourhood='circle')[1, 0]
+    rows, columns = torch.meshgrid(torch.arange(21) - 9, torch.arange(30) - 14, indexing='ij')
+    assert torch.equal(carried > 0, rows**2 + columns**2 <= radius**2)
+    assert (carried > 0).sum() == reached and torch.allclose(carried[9, 14], torch.tensor(1 / reached, dtype=torch.float64))
 
 
 def test_all_that_tie_with_the_last_of_the_best_count():

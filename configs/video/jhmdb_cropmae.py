@@ -1,0 +1,3 @@
+_base_ = ['../_base_/datasets/jhmdb.py', '../_base_/propagation_cropmae.py']
+model = dict(type='PosePropagation')
+default_hooks = dict(record=dict(framework='cropmae'))
