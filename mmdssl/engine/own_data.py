@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmdssl.datasets.labelled_folder import class_names
 from mmdssl.errors import InputError
+from mmdssl.models.backbones.names import plain_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SHARED_BY_SOURCES = ('views', 'pipeline')
@@ -51,7 +52,7 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
 
 def fit_images(cfg: Config) -> None:
     """Give protocols images of the size that a small network was pretrained on, where the config has larger ones."""
-    backbone = cfg.model.backbone
+    backbone = plain_config(cfg.model.backbone)
     frame = backbone.get('img_size') or backbone.get('model_args', {}).get('img_size')
     if isinstance(frame, int):
         for loader in (cfg.get('test_dataloader'), cfg.test_cfg.get('bank')):

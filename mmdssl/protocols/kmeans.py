@@ -24,9 +24,8 @@ class Clusters(NamedTuple):
 
 def nearest_centroids(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Of each point ``(n, D)`` the number of the nearest centroid ``(k, D)``, ``(n,)``, and the squared distance."""
-    lengths, found = centroids.square().sum(1), []
-    for some in points.split(max(CHUNK // len(centroids), 1)):
-        found.append(torch.addmm(lengths, some, centroids.T, alpha=-2).min(1))
+    lengths = centroids.square().sum(1)
+    found = [torch.addmm(lengths, some, centroids.T, alpha=-2).min(1) for some in points.split(max(CHUNK // len(centroids), 1))]
     distances, numbers = (torch.cat(each) for each in zip(*found))
     return numbers, (distances + points.square().sum(1)).clamp(min=0)
 

@@ -31,37 +31,48 @@ class Moments:
     Nothing of a row is kept, so that any number of them can be added, and each process can add its own.
 
     Args:
-        inputs: Width D of x.
         targets: Width K of y.
         device: Where to sum.
 
     Attributes:
+        inputs: Width D of x; 0 before there is a row.
         sums: ``(1 + D + K, 1 + D + K)``.
     """
 
-    def __init__(self, inputs: int, targets: int = 0, device: torch.device | str | None = None):
-        self.inputs = inputs
-        self.sums = torch.zeros((1 + inputs + targets, ) * 2, dtype=torch.float64, device=device)
+    def __init__(self, targets: int = 0, device: torch.device | str | None = None):
+        self.targets = targets
+        self.sums = torch.zeros(1 + targets, 1 + targets, dtype=torch.float64, device=device)
+
+    @property
+    def inputs(self) -> int:
+        return len(self.sums) - 1 - self.targets
 
     def add(self, inputs: Tensor, targets: Tensor | None = None, weights: Tensor | None = None) -> None:
         """Add rows ``(n, D)`` and ``(n, K)``, each of which counts as often as its weight says, by default once."""
-        ones = inputs.new_ones(len(inputs), 1)
-        rows = torch.cat([ones, inputs, *([] if targets is None else [targets.to(inputs)])], dim=1).to(self.sums)
+        self._widen(inputs.shape[1])
+        parts = [self.sums.new_ones(len(inputs), 1), inputs, *([] if targets is None else [targets])]
+        rows = torch.cat([part.to(self.sums) for part in parts], dim=1)
         self.sums.addmm_(rows.T if weights is None else (rows * weights[:, None]).T, rows)
 
+    def _widen(self, inputs: int) -> None:
+        if not self.inputs:
+            self.sums = self.sums.new_zeros((1 + inputs + self.targets, ) * 2)
+
     def reduce(self) -> Moments:
-        """Those of the rows of all processes."""
+        """Those of the rows of all processes, of which some may have none."""
+        width = torch.tensor(self.inputs, device=self.sums.device)
+        all_reduce(width, 'max')
+        self._widen(int(width))
         all_reduce(self.sums)
         return self
 
-    @classmethod
-    def _of(cls, inputs: int, sums: Tensor) -> Moments:
-        found = cls(inputs, len(sums) - 1 - inputs, sums.device)
+    def _with(self, sums: Tensor) -> Moments:
+        found = Moments(self.targets)
         found.sums = sums
         return found
 
     def __add__(self, other: Moments) -> Moments:
-        return self._of(self.inputs, self.sums + other.sums)
+        return self._with(self.sums + other.sums)
 
     @property
     def count(self) -> Tensor:
@@ -82,14 +93,14 @@ class Moments:
         """Those of some of the inputs, and of the targets."""
         rows = torch.arange(len(self.sums), device=self.sums.device)
         kept = torch.cat([rows[:1], rows[1:1 + self.inputs][columns], rows[1 + self.inputs:]])
-        return self._of(len(range(self.inputs)[columns]), self.sums[kept][:, kept])
+        return self._with(self.sums[kept][:, kept])
 
     def without(self, directions: Tensor) -> Moments:
         """Those of inputs from which orthonormal directions ``(k, D)`` are removed."""
         sums, inside = self.sums.clone(), slice(1, 1 + self.inputs)
         for part in (sums[inside], sums.T[inside]):  # rows, then columns
             part -= directions.T @ (directions @ part)
-        return self._of(self.inputs, sums)
+        return self._with(sums)
 
     def squared_errors(self, model: Affine) -> Tensor:
         """Means ``(K,)`` of the squared differences of targets and what a model makes of inputs."""
