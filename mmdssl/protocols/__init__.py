@@ -1,6 +1,7 @@
 """What is measured of a frozen backbone, and how."""
 from .accuracy import AccuracyMetric
 from .attention_jaccard import AttentionJaccardMetric, AttentionMasks
+from .closed_form import ClosedFormMetric
 from .clustering import ClusteringMetric
 from .copy_detection import CopyDetectionMetric
 from .cost import CostMetric
@@ -11,9 +12,12 @@ from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
 from .logistic import LogisticMetric
+from .overclustering import OverclusteringMetric
+from .positions import PositionMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 
-__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
-           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
-           'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']
+__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClosedFormMetric', 'ClusteringMetric', 'CopyDetectionMetric',
+           'CostMetric', 'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric',
+           'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PositionMetric', 'RetrievalMetric', 'extract',
+           'knn_classify']

@@ -7,6 +7,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor
 
+TINY = torch.finfo(torch.float64).tiny
 NEVER = -1e30  # the score of a class without examples; finite, because scores are interpolated
 
 
@@ -89,6 +90,11 @@ class Moments:
         """Of inputs and targets, ``(D + K, D + K)``."""
         return self.sums[1:, 1:] / self.count - self.mean.outer(self.mean)
 
+    @property
+    def variance(self) -> Tensor:
+        """The mean of the inputs' variances."""
+        return self.covariance.diagonal()[:self.inputs].mean()
+
     def of_inputs(self, columns: slice) -> Moments:
         """Those of some of the inputs, and of the targets."""
         rows = torch.arange(len(self.sums), device=self.sums.device)
@@ -109,20 +115,22 @@ class Moments:
         return ((difference @ self.sums) * difference).sum(1) / self.count
 
 
-def ridge(moments: Moments, shrinkage: float) -> Affine:
+def ridge(moments: Moments, shrinkage: float, variance: Tensor | None = None) -> Affine:
     """Least squares with a penalty: ``W = (C_xx + shrinkage tr(C_xx) / D)^-1 C_xy``; the bias is free.
 
     It minimises ``mean ||W x + b - y||^2 + penalty ||W||^2``, where the penalty is the share ``shrinkage`` of the mean variance of the
-    inputs, so that their scale does not matter.
+    inputs, so that their scale does not matter, or of another ``variance``.
     """
     size, covariance = moments.inputs, moments.covariance
-    return _centred(moments, _solve(covariance[:size, :size], covariance[:size, size:], shrinkage), moments.mean[size:])
+    penalty = shrinkage * (moments.variance if variance is None else variance)
+    return _centred(moments, _solve(covariance[:size, :size], covariance[:size, size:], penalty), moments.mean[size:])
 
 
 def lda(moments: Moments, shrinkage: float) -> Affine:
     """Linear discriminant analysis of targets that are shares of classes: log posteriors up to what all classes have in common.
 
-    The covariance within the classes is ``(1 - shrinkage) S + shrinkage tr(S) / D``. A class without examples is never the likeliest.
+    The covariance within the classes is ``(1 - shrinkage) S + shrinkage tr(S) / D``, where the trace is at least a millionth of that of
+    the whole covariance: there may be no variation within. A class without examples is never the likeliest.
 
     Args:
         moments: Of inputs and of shares that sum to 1.
@@ -131,18 +139,18 @@ def lda(moments: Moments, shrinkage: float) -> Affine:
     size, covariance, priors = moments.inputs, moments.covariance, moments.mean[moments.inputs:]
     known = priors > 0
     centres = covariance[:size, size:] / torch.where(known, priors, 1.)  # of the classes, less the mean of all
-    within = covariance[:size, :size] - centres * priors @ centres.T
-    weight = _solve((1 - shrinkage) * within, centres, shrinkage, within)
+    whole = covariance[:size, :size]
+    within = whole - centres * priors @ centres.T
+    variance = torch.maximum(within.diagonal().mean(), 1e-6 * moments.variance)
+    weight = _solve((1 - shrinkage) * within, centres, shrinkage * variance)
     bias = torch.where(known, priors.log() - (weight * centres).sum(0) / 2, NEVER)
     return _centred(moments, weight, bias)
 
 
-def _solve(matrix: Tensor, right: Tensor, shrinkage: float, scale: Tensor | None = None) -> Tensor:
-    """Also where no input varies, and what is asked for is 0."""
-    scale = (matrix if scale is None else scale).diagonal().mean()
-    penalty = (shrinkage * scale).clamp(min=torch.finfo(matrix.dtype).tiny)
+def _solve(matrix: Tensor, right: Tensor, penalty: Tensor) -> Tensor:
+    """``(matrix + penalty)^-1 right``, also where no input varies and what is asked for is 0."""
     eigenvalues, vectors = torch.linalg.eigh(matrix)
-    return vectors @ (vectors.T @ right / (eigenvalues.clamp(min=0) + penalty)[:, None])
+    return vectors @ (vectors.T @ right / (eigenvalues.clamp(min=0) + penalty.clamp(min=TINY))[:, None])
 
 
 def _centred(moments: Moments, weight: Tensor, bias: Tensor) -> Affine:

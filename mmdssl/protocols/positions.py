@@ -17,7 +17,7 @@ from mmdssl.protocols.patches import PatchFeatures
 from mmdssl.registry import METRICS
 
 AXES = ('row', 'column')
-NOTHING = 1e-6  # R^2 of a round that finds no position
+NOTHING = 1e-3  # R^2 of a fit that finds no position
 
 
 def grid_positions(grid: tuple[int, int], device: torch.device | str | None = None) -> Tensor:
@@ -48,7 +48,8 @@ def position_directions(moments: Moments, rounds: int = 9, shrinkage: float = 1e
     """Orthonormal directions ``(k, D)``, float64, of the inputs that tell the targets.
 
     In each round, the targets are fitted by the inputs from which all directions so far were removed, and the weights of the fit are
-    new directions; there are fewer than ``targets * rounds`` of them where nothing is left to be found.
+    new directions; there are fewer than ``targets * rounds`` of them where less than a thousandth of a target's variance is left to be
+    told.
 
     Args:
         moments: Of inputs and targets.
@@ -58,7 +59,7 @@ def position_directions(moments: Moments, rounds: int = 9, shrinkage: float = 1e
     directions = moments.sums.new_zeros(0, moments.inputs)
     for _ in range(rounds):
         left = moments.without(directions)
-        model = ridge(left, shrinkage)
+        model = ridge(left, shrinkage, moments.variance)
         told = determination(left, model) > NOTHING
         weights = model.weight[told]
         weights = weights - weights @ directions.T @ directions  # once more, against rounding
@@ -110,6 +111,6 @@ class PositionMetric:
     def _measure(self, bank: Moments, queries: Moments) -> tuple[dict[str, float], Tensor]:
         directions = position_directions(bank, self.rounds, self.shrinkage)
         by_axis = 100 * determination(queries, ridge(bank, self.shrinkage))
-        free = 100 * determination(queries.without(directions), ridge(bank.without(directions), self.shrinkage))
+        free = 100 * determination(queries.without(directions), ridge(bank.without(directions), self.shrinkage, bank.variance))
         return dict(position_r2=by_axis.mean().item(), **{f'position_r2_{axis}': r2.item() for axis, r2 in zip(AXES, by_axis)},
                     position_r2_free=free.mean().item(), position_directions=len(directions)), directions

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from fake_patches import FakePatches
+from mmengine.dist import get_rank
+from processes import run_ranks
+
+from mmdssl.errors import InputError
+from mmdssl.protocols.moments import Moments
+from mmdssl.protocols.positions import PositionMetric, grid_positions, position_directions
+
+GRID = (5, 4)
+
+
+def patches(values, grid=GRID):
+    return FakePatches(values, torch.zeros(len(values), 20, 20, dtype=torch.uint8), grid, 2)
+
+
+def content(number=30, width=6):
+    return torch.randn(number, GRID[0] * GRID[1], width)
+
+
+def placed(number=30, mixing=None):
+    """Six dimensions of content and three of positions, mixed by an orthogonal matrix."""
+    positions = grid_positions(GRID).float().expand(number, -1, 2)
+    mixing = torch.linalg.qr(torch.randn(9, 9)).Q if mixing is None else mixing
+    return torch.cat([content(number), 3 * positions, positions.sum(-1, keepdim=True)], dim=-1) @ mixing
+
+
+def test_positions_are_centres_row_by_row():
+    wanted = [[(row + 0.5) / 2, (column + 0.5) / 3] for row in range(2) for column in range(3)]
+    np.testing.assert_allclose(grid_positions((2, 3)), wanted)
+
+
+def test_features_that_are_positions_tell_them_and_others_do_not():
+    mixing = torch.linalg.qr(torch.randn(9, 9)).Q
+    found = PositionMetric()(patches(placed(mixing=mixing)), patches(placed(5, mixing)))
+    assert [found[name] for name in ('position_r2', 'position_r2_row', 'position_r2_column')] == pytest.approx([100] * 3, abs=1e-3)
+    assert abs(found['position_r2_free']) < 5 and found['position_directions'] < 9
+    assert abs(PositionMetric(rounds=0)(patches(content()), patches(content()))['position_r2']) < 3
+
+
+def test_r2_is_scikit_learns_on_other_images():
+    from sklearn.linear_model import Ridge
+    from sklearn.metrics import r2_score
+    bank, queries = (content(number) + grid_positions(GRID).float() @ torch.ones(2, 6) for number in (20, 10))
+    bank[..., 0] += 2 * grid_positions(GRID)[:, 0]
+    queries[..., 0] += 2 * grid_positions(GRID)[:, 0]
+    x, y = bank.flatten(0, 1).double(), grid_positions(GRID).repeat(20, 1)
+    fitted = Ridge(float(0.01 * len(x) * x.var(0, correction=0).mean())).fit(x, y)
+    given = fitted.predict(queries.flatten(0, 1).double())
+    wanted = 100 * r2_score(grid_positions(GRID).repeat(10, 1), given, multioutput='raw_values')
+    found = PositionMetric(shrinkage=0.01)(patches(bank), patches(queries))
+    assert [found['position_r2_row'], found['position_r2_column']] == pytest.approx(wanted.tolist())
+    assert found['position_r2'] == pytest.approx(wanted.mean())
+
+
+def test_directions_are_those_of_rounds_of_fits():
+    """As RASA does it: fit, orthogonalise, subtract, and again."""
+    from sklearn.linear_model import LinearRegression
+    values = content() + (grid_positions(GRID).float() @ torch.randn(2, 6)) + grid_positions(GRID).float()[:, :1]**2
+    x, y = values.flatten(0, 1).double().numpy(), grid_positions(GRID).repeat(30, 1).numpy()
+    moments = Moments(2)
+    moments.add(torch.from_numpy(x), torch.from_numpy(y))
+    found = position_directions(moments, rounds=2, shrinkage=1e-12)
+    left = x
+    for _ in range(2):
+        weights = LinearRegression().fit(left, y).coef_
+        first = weights[0] / np.linalg.norm(weights[0])
+        second = weights[1] - weights[1] @ first * first
+        second /= np.linalg.norm(second)
+        left = left - np.outer(left @ first, first) - np.outer(left @ second, second)
+    np.testing.assert_allclose(found @ found.T, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(x - x @ found.numpy().T @ found.numpy(), left, atol=1e-6)
+
+
+def test_other_directions_are_left_alone():
+    values = torch.cat([content(), 3 * grid_positions(GRID).float().expand(30, -1, 2)], dim=-1)
+    values[..., :6] -= values[..., :6].mean(0)  # not even by chance
+    metric = PositionMetric()
+    metric(patches(values), patches(values))
+    directions = metric.directions[0]
+    assert len(directions) == 2 and directions[:, :6].abs().max() < 1e-6
+    torch.testing.assert_close(directions[:, 6:].T @ directions[:, 6:], torch.eye(2, dtype=torch.float64))
+
+
+def test_each_of_several_blocks_has_its_own():
+    mixing = torch.linalg.qr(torch.randn(9, 9)).Q
+    bank, queries = (torch.cat([torch.randn(number, 20, 9), placed(number, mixing)], dim=-1) for number in (30, 5))
+    metric = PositionMetric(extractor=dict(read='patches', blocks=[0, 3]))
+    found = metric(patches(bank), patches(queries))
+    single = PositionMetric()
+    wanted = single(patches(bank[..., 9:]), patches(queries[..., 9:]))
+    assert {name: found[f'{name}_2'] for name in wanted} == pytest.approx(wanted, abs=1e-3)
+    assert found['position_r2_1'] < 5 and metric.directions.shape[::2] == (2, 9)
+    torch.testing.assert_close(metric.directions[1][:len(single.directions[0])], single.directions[0])
+
+
+def test_a_single_row_has_no_positions():
+    with pytest.raises(InputError, match='several patches'):
+        PositionMetric()(patches(torch.randn(3, 4, 2), (1, 4)), patches(content()))
+
+
+def save_metrics(path):
+    if 'RANK' in os.environ:
+        torch.distributed.init_process_group('gloo')
+    torch.manual_seed(0)
+    metric = PositionMetric(rounds=3)
+    found = metric(patches(content(7) + grid_positions(GRID).float() @ torch.randn(2, 6)), patches(content(1)))
+    (path / str(get_rank())).write_text(json.dumps([found, metric.directions.tolist()]))
+
+
+def test_two_processes_give_what_one_does(tmp_path):
+    save_metrics(tmp_path)
+    metrics, directions = json.loads((tmp_path / '0').read_text())
+    run_ranks(save_metrics, 2, tmp_path)
+    for rank in '01':
+        found, others = json.loads((tmp_path / rank).read_text())
+        assert found == pytest.approx(metrics, abs=1e-3)
+        np.testing.assert_allclose(np.transpose(others, (0, 2, 1)) @ others, np.transpose(directions, (0, 2, 1)) @ directions, atol=1e-6)
