@@ -74,12 +74,21 @@ def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> Non
         for dataset in datasets:
             dataset.data_root = folder
         return
+    if all('masks' in dataset for dataset in datasets):
+        for dataset in datasets:
+            _use_masks(dataset, folder)
+        return
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
             raise InputError(f"{option} '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
                              'class')
     cfg[f'{stage}_dataloader'].dataset.data_root = str(Path(folder, 'val'))
     cfg[f'{stage}_cfg'].bank.dataset.data_root = str(Path(folder, 'train'))
+
+
+def _use_masks(dataset: ConfigDict, root: str) -> None:
+    """Move images and masks, whose folders may also have their other usual names."""
+    dataset.update(data_root=root, **{part: _existing(root, dataset[part]) for part in ('images', 'masks')})
 
 
 def _name_data(cfg: Config, path: str) -> None:
@@ -153,5 +162,5 @@ def _existing(root: str, folder: str) -> str:
     for candidate in (folder, short, f'images/{short}'):
         if Path(root, candidate).is_dir():
             return candidate
-    raise InputError(f"--data '{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
+    raise InputError(f"'{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
                      'folders with --cfg-options')

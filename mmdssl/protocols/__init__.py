@@ -6,6 +6,7 @@ from .clustering import ClusteringMetric
 from .copy_detection import CopyDetectionMetric
 from .cost import CostMetric
 from .davis import DAVISMetric
+from .dense_knn import HummingbirdMetric
 from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
@@ -13,11 +14,12 @@ from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
 from .logistic import LogisticMetric
 from .overclustering import OverclusteringMetric
+from .patches import PatchBatch, PatchFeatures
 from .positions import PositionMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 
 __all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClosedFormMetric', 'ClusteringMetric', 'CopyDetectionMetric',
-           'CostMetric', 'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric',
-           'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PositionMetric', 'RetrievalMetric', 'extract',
-           'knn_classify']
+           'CostMetric', 'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'HummingbirdMetric', 'ImageDescriptor', 'KNNMetric',
+           'LinearMetric', 'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PatchBatch', 'PatchFeatures',
+           'PositionMetric', 'RetrievalMetric', 'extract', 'knn_classify']
