@@ -1,10 +1,11 @@
 """How much of a patch's position its features hold, and the directions in which they hold it.
 
-RASA of Franca (2025) learns them by gradient descent; the optimum of each round is a least-squares fit.
+RASA of Franca (2025) learns the weights of a linear model by gradient descent, removes them, and again; here all is in closed form.
 """
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -44,16 +45,18 @@ def position_moments(batches: PatchFeatures) -> Moments:
     return found
 
 
-def position_directions(moments: Moments, rounds: int = 9, shrinkage: float = 1e-6) -> Tensor:
+def position_directions(moments: Moments, rounds: int = 9, shrinkage: float = 1e-6,
+                        by: Literal['covariance', 'weights'] = 'covariance') -> Tensor:
     """Orthonormal directions ``(k, D)``, float64, of the inputs that tell the targets.
 
-    In each round, the targets are fitted by the inputs from which all directions so far were removed, and the weights of the fit are
-    new directions; there are fewer than ``targets * rounds`` of them where less than a thousandth of a target's variance is left to be
-    told.
+    In each round, the targets are fitted by the inputs from which all directions so far were removed, and new directions are taken. It
+    ends where less than a thousandth of the variance of each target is left to be told.
 
     Args:
         moments: Of inputs and targets.
-        rounds: How often.
+        rounds: How often, at most.
+        by: ``'covariance'``, the directions of the covariance with the targets: without them no linear model tells anything, after a
+            single round; ``'weights'``, the weights of the fit, as RASA: others that vary with them can still tell the same.
         shrinkage: See :func:`mmdssl.protocols.moments.ridge`.
     """
     directions = moments.sums.new_zeros(0, moments.inputs)
@@ -61,7 +64,7 @@ def position_directions(moments: Moments, rounds: int = 9, shrinkage: float = 1e
         left = moments.without(directions)
         model = ridge(left, shrinkage, moments.variance)
         told = determination(left, model) > NOTHING
-        weights = model.weight[told]
+        weights = (model.weight if by == 'weights' else left.covariance[left.inputs:, :left.inputs])[told]
         weights = weights - weights @ directions.T @ directions  # once more, against rounding
         if not len(weights) or not weights.any():
             break
@@ -81,7 +84,8 @@ class PositionMetric:
     read.
 
     Args:
-        rounds: Of the search for directions; nine in RASA.
+        rounds: Of the search for directions, at most; nine in RASA.
+        by: Which directions, see :func:`position_directions`; in RASA ``'weights'``.
         shrinkage: Of the fits, see :func:`mmdssl.protocols.moments.ridge`.
         extractor: What is read of the backbone, the arguments of :class:`mmdssl.protocols.features.Extractor`; patches.
 
@@ -89,8 +93,10 @@ class PositionMetric:
         directions: Those of each block, ``(blocks, k, D)``, filled up with zeros; None before the first call.
     """
 
-    def __init__(self, rounds: NonNegativeInt = 9, shrinkage: Positive = 1e-6, extractor: Mapping | Extractor | None = None):
+    def __init__(self, rounds: NonNegativeInt = 9, by: Literal['covariance', 'weights'] = 'covariance', shrinkage: Positive = 1e-6,
+                 extractor: Mapping | Extractor | None = None):
         self.rounds = rounds
+        self.by = by
         self.shrinkage = shrinkage
         self.extractor = Extractor.of(extractor or dict(read='patches'))
         self.directions: Tensor | None = None
@@ -109,7 +115,7 @@ class PositionMetric:
         return metrics
 
     def _measure(self, bank: Moments, queries: Moments) -> tuple[dict[str, float], Tensor]:
-        directions = position_directions(bank, self.rounds, self.shrinkage)
+        directions = position_directions(bank, self.rounds, self.shrinkage, self.by)
         by_axis = 100 * determination(queries, ridge(bank, self.shrinkage))
         free = 100 * determination(queries.without(directions), ridge(bank.without(directions), self.shrinkage, bank.variance))
         return dict(position_r2=by_axis.mean().item(), **{f'position_r2_{axis}': r2.item() for axis, r2 in zip(AXES, by_axis)},

@@ -60,6 +60,16 @@ def test_r2_is_scikit_learns_on_other_images():
     assert found['position_r2'] == pytest.approx(wanted.mean())
 
 
+def test_without_the_directions_of_covariance_no_linear_model_tells_anything():
+    """In a single round; the weights of the best model leave what varies with them."""
+    values = content() @ torch.randn(6, 6) + grid_positions(GRID).float() @ torch.randn(2, 6) * 3
+    bank = patches(values)
+    found, others = (PositionMetric(by=by, rounds=rounds)(bank, bank) for by, rounds in (('covariance', 9), ('weights', 1)))
+    assert found['position_r2'] == others['position_r2'] > 50
+    assert found['position_directions'] == others['position_directions'] == 2
+    assert abs(found['position_r2_free']) < 1e-3 and others['position_r2_free'] > 5
+
+
 def test_directions_are_those_of_rounds_of_fits():
     """As RASA does it: fit, orthogonalise, subtract, and again."""
     from sklearn.linear_model import LinearRegression
@@ -67,7 +77,7 @@ def test_directions_are_those_of_rounds_of_fits():
     x, y = values.flatten(0, 1).double().numpy(), grid_positions(GRID).repeat(30, 1).numpy()
     moments = Moments(2)
     moments.add(torch.from_numpy(x), torch.from_numpy(y))
-    found = position_directions(moments, rounds=2, shrinkage=1e-12)
+    found = position_directions(moments, rounds=2, shrinkage=1e-12, by='weights')
     left = x
     for _ in range(2):
         weights = LinearRegression().fit(left, y).coef_
