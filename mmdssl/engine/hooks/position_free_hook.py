@@ -45,7 +45,7 @@ class PositionFreeHook(Hook):
                       norm=extractor.norm)
         with torch.random.fork_rng(devices=[]):
             free = MODELS.build(config)
-        free.backbone = backbone
+        free.network = backbone
         free.directions.copy_(directions)
         path = Path(runner.work_dir, 'position-free.safetensors')
         save_backbone(free, path, config, mmdssl=mmdssl.__version__)

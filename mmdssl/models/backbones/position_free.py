@@ -42,19 +42,19 @@ class PositionFree(BaseModule):
                  blocks: Annotated[Sequence[NonNegativeInt], NonEmpty], facet: Literal['token', 'query', 'key', 'value'] = 'token',
                  norm: bool = True, init_cfg: dict | None = None):
         super().__init__(init_cfg)
-        self.backbone = MODELS.build(backbone)
+        self.network = MODELS.build(backbone)
         self.blocks = list(blocks)
         self.facet = facet
         self.norm = norm or facet != 'token'  # which is of tokens alone
         self.register_buffer('directions', torch.zeros(len(self.blocks), directions, width))
 
     def __getattr__(self, name: str):
-        return getattr(self.backbone, name) if name in UNCHANGED else super().__getattr__(name)
+        return getattr(self.network, name) if name in UNCHANGED else super().__getattr__(name)
 
     def features(self, images: Tensor) -> Tensor:
         """One vector per image, ``(B, D)``; where it is made of patches, the mean of those of the last block."""
-        if self.pool == 'cls' and getattr(self.backbone, 'cls_token', ...) is not None:
-            return self.backbone.features(images)
+        if self.pool == 'cls' and getattr(self.network, 'cls_token', ...) is not None:
+            return self.network.features(images)
         return self.intermediates(images, [self.num_blocks - 1])[0][1].mean(1)
 
     def intermediates(self, images: Tensor, blocks: Sequence[int], facet: str = 'token',
@@ -64,16 +64,16 @@ class PositionFree(BaseModule):
         Raises:
             InputError: Other features are asked for than those of which directions are known.
         """
-        found = self.backbone.intermediates(images, blocks, facet, norm)
+        found = self.network.intermediates(images, blocks, facet, norm)
         return [(token, self._free(patches, block, facet, norm)) for block, (token, patches) in zip(blocks, found)]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(B, D, h, w)``, see :meth:`intermediates`."""
-        if getattr(self.backbone, 'pyramid', None) is not None:
+        if getattr(self.network, 'pyramid', None) is not None:
             raise InputError('PositionFree takes the position out of patches, and a pyramid rescales them: set backbone.pyramid to False')
-        blocks, norm = self.out_indices or [self.num_blocks - 1], getattr(self.backbone, 'out_norm', False)
+        blocks, norm = self.out_indices or [self.num_blocks - 1], getattr(self.network, 'out_norm', False)
         return tuple(self._free(each.movedim(1, -1), block, 'token', norm).movedim(-1, 1)
-                     for block, each in zip(blocks, self.backbone(images)))
+                     for block, each in zip(blocks, self.network(images)))
 
     def _free(self, features: Tensor, block: int, facet: str, norm: bool) -> Tensor:
         """In fp32, because a rounded projection would leave some of the position."""
