@@ -2,18 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fake_patches import FakePatches, random_masks
+from mmengine.config import Config
 from mmengine.dist import get_rank
 from processes import run_ranks
 
 from mmdssl.errors import InputError
 from mmdssl.protocols.overclustering import OverclusteringMetric, _Shares
+from mmdssl.registry import METRICS
 
+CONFIGS = Path(__file__).parents[2] / 'configs/dense'
 CLASSES, SIZE, PATCH = 3, 24, 4
 
 
@@ -110,3 +114,13 @@ def test_two_processes_give_the_scores_of_one(tmp_path):
     run_ranks(save_metrics, 2, tmp_path)
     for rank in '01':
         assert json.loads((tmp_path / rank).read_text()) == pytest.approx(one, rel=1e-6)
+
+
+@pytest.mark.parametrize('data', ['voc12', 'ade20k', 'cocothings', 'cocostuff'])
+def test_configs_are_those_of_leopart_and_neco(data):
+    cfg = Config.fromfile(CONFIGS / f'overclustering_{data}.py')
+    metric = METRICS.build(cfg.test_evaluator)
+    assert (metric.clusters, metric.seeds, metric.components, metric.size) == ((500, 300, 'classes'), (0, 1, 2, 3, 4), 50, 100)
+    assert (metric.iterations, metric.restarts, metric.extractor.read) == (100, 5, 'patches')
+    bank, queries = cfg.test_cfg.bank.dataset, cfg.test_dataloader.dataset
+    assert queries.size == 448 and (bank.masks, bank.get('names')) == (queries.masks, queries.get('names'))  # nothing else is needed

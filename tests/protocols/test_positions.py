@@ -8,11 +8,13 @@ import pytest
 import torch
 from fake_patches import FakePatches
 from mmengine.dist import get_rank
-from processes import run_ranks
+from PIL import Image
+from processes import run_ranks, run_tool
 
 from mmdssl.errors import InputError
 from mmdssl.protocols.moments import Moments
 from mmdssl.protocols.positions import PositionMetric, grid_positions, position_directions
+from mmdssl.results.records import read_records
 
 GRID = (5, 4)
 
@@ -133,3 +135,43 @@ def test_two_processes_give_what_one_does(tmp_path):
         found, others = json.loads((tmp_path / rank).read_text())
         assert found == pytest.approx(metrics, abs=1e-3)
         np.testing.assert_allclose(np.transpose(others, (0, 2, 1)) @ others, np.transpose(directions, (0, 2, 1)) @ directions, atol=1e-6)
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """Twenty and ten images of bright and dark patches, brighter from row to row, whose upper pixels are not counted."""
+    rng = np.random.default_rng(0)
+    for part, number in (('train', 20), ('val', 10)):
+        for folder in ('images', 'annotations'):
+            (tmp_path / 'camvid' / folder / part).mkdir(parents=True)
+        for i in range(number):
+            mask = rng.integers(0, 2, (4, 4)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+            pixels = 60 * mask[..., None] + rng.integers(0, 60, (32, 32, 3)) + 4 * np.arange(32)[:, None, None]
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f'camvid/images/{part}/{i}.png')
+            mask[:4] = 11
+            Image.fromarray(mask).save(tmp_path / f'camvid/annotations/{part}/{i}.png')
+    (tmp_path / 'camvid/classes.txt').write_text('road\nsky\n')
+    return tmp_path / 'camvid'
+
+
+def test_every_protocol_takes_the_backbone_without_positions(camvid, tmp_path, tiny_weights):
+    """From the command line, with features of their own in the cache."""
+    def evaluate(config, checkpoint):
+        work_dir = tmp_path / f'work/{config}-{checkpoint.stem}'
+        run_tool('test', f'configs/dense/small_{config}_camvid.py', checkpoint, '--data', camvid, '--work-dir', work_dir, '--cfg-options',
+                 *(f'{part}.{option}' for part in ('test_dataloader', 'test_cfg.bank') for option in ('num_workers=0', 'dataset.size=32')),
+                 f'test_cfg.cache={tmp_path}/cache', *(['test_evaluator.clusters=(3,)'] if config == 'overclustering' else []))
+        record, = read_records(work_dir / 'results.jsonl')
+        return record
+
+    before = evaluate('positions', tiny_weights)
+    free = tmp_path / 'work/positions-tiny/position-free.safetensors'
+    after = evaluate('positions', free)
+    assert before['metrics']['position_r2'] > 20 and before['metrics']['position_directions'] == 2
+    assert after['metrics']['position_r2'] == pytest.approx(before['metrics']['position_r2_free'], abs=0.1) == pytest.approx(0, abs=0.1)
+    assert (before['backbone'], after['backbone']) == ('vit-2x16/8', 'vit-2x16/8-position-free')
+    assert before['checkpoint'] != after['checkpoint'] and len(list((tmp_path / 'cache').iterdir())) == 4  # two of each
+    for config in ('ridge', 'overclustering', 'hummingbird'):
+        plain, found = (evaluate(config, checkpoint)['metrics'] for checkpoint in (tiny_weights, free))
+        assert plain.keys() == found.keys() and plain != found
+    assert len(list((tmp_path / 'cache').iterdir())) == 4
