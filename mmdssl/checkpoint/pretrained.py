@@ -377,7 +377,7 @@ def _optional(name: str) -> str:
     """Why a tensor may be on one side only; empty where it may not."""
     if name.startswith('pyramid.'):
         return 'the pyramid belongs to the task'
-    if name == 'mask_token':
+    if name.rpartition('.')[2] == 'mask_token':
         return 'only needed to mask patches'
     return 'no weight' if name.endswith(('num_batches_tracked', 'relative_position_index')) else ''
 

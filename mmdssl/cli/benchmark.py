@@ -28,7 +28,7 @@ from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.engine.feature_cache import file_stamp
 from mmdssl.engine.run_lock import hold
 from mmdssl.errors import InputError
-from mmdssl.models.backbones.names import backbone_name
+from mmdssl.models.backbones.names import backbone_name, plain_config
 from mmdssl.results.records import append_line, fingerprint_file, fingerprint_text, read_records
 from mmdssl.results.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
 
@@ -193,7 +193,7 @@ def family(checkpoint: Path, network: str | None) -> str:
 
 def size(checkpoint: Path, network: str | None) -> str:
     """``'small'`` for a transformer of small images, ``'large'`` for all else."""
-    found = backbone_config(checkpoint, network)
+    found = plain_config(backbone_config(checkpoint, network))
     return 'small' if found['type'].endswith('VisionTransformer') and found.get('img_size', 224) <= SMALL else 'large'
 
 

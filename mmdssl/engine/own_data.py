@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmdssl.datasets.labelled_folder import class_names
 from mmdssl.errors import InputError
+from mmdssl.models.backbones.names import plain_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SHARED_BY_SOURCES = ('views', 'pipeline')
@@ -51,7 +52,7 @@ def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
 
 def fit_images(cfg: Config) -> None:
     """Give protocols images of the size that a small network was pretrained on, where the config has larger ones."""
-    backbone = cfg.model.backbone
+    backbone = plain_config(cfg.model.backbone)
     frame = backbone.get('img_size') or backbone.get('model_args', {}).get('img_size')
     if isinstance(frame, int):
         for loader in (cfg.get('test_dataloader'), cfg.test_cfg.get('bank')):
@@ -73,12 +74,21 @@ def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> Non
         for dataset in datasets:
             dataset.data_root = folder
         return
+    if all('masks' in dataset for dataset in datasets):
+        for dataset in datasets:
+            _use_masks(dataset, folder)
+        return
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
             raise InputError(f"{option} '{folder}' has no folder '{part}': it needs train/ and val/ with one folder per "
                              'class')
     cfg[f'{stage}_dataloader'].dataset.data_root = str(Path(folder, 'val'))
     cfg[f'{stage}_cfg'].bank.dataset.data_root = str(Path(folder, 'train'))
+
+
+def _use_masks(dataset: ConfigDict, root: str) -> None:
+    """Move images and masks, whose folders may also have their other usual names."""
+    dataset.update(data_root=root, **{part: _existing(root, dataset[part]) for part in ('images', 'masks')})
 
 
 def _name_data(cfg: Config, path: str) -> None:
@@ -152,5 +162,5 @@ def _existing(root: str, folder: str) -> str:
     for candidate in (folder, short, f'images/{short}'):
         if Path(root, candidate).is_dir():
             return candidate
-    raise InputError(f"--data '{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
+    raise InputError(f"'{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
                      'folders with --cfg-options')

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmdssl.checkpoint import backbone_config
 from mmdssl.errors import InputError
-from mmdssl.models.backbones.names import backbone_name
+from mmdssl.models.backbones.names import backbone_name, plain_config
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.registry import MODELS
 
@@ -41,7 +41,8 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
     if old is None:
         raise InputError(f'{cfg.filename} has no model.backbone to load {checkpoint} into: give the dict of the network, by whatever name, '
                          "init_cfg=dict(type='SSLPretrained', checkpoint=...)")
-    found = backbone_config(checkpoint, network)
+    whole = backbone_config(checkpoint, network)
+    found = plain_config(whole)
     kinds = {config['type'].rpartition('.')[2] for config in (found, old)}
     resizable = kinds in ({'VisionTransformer'}, {'TimmBackbone'}) or str(cfg.model.get('type')).rpartition('.')[2] in OF_ANY_KIND
     if not resizable and not all(PLAIN_RESNET.fullmatch(backbone_name(config)) for config in (found, old)):
@@ -64,10 +65,16 @@ def use_weights(cfg: Config, checkpoint: str, network: str | None = None, load: 
         if len(set(task.get('out_indices', ()))) < len(task.get('out_indices', ())):
             raise InputError(f'{checkpoint} holds a network of {after} blocks, and {cfg.filename} takes maps from '
                              f'{len(task["out_indices"])} different ones: use a deeper network')
-    cfg.model.backbone = ConfigDict(found, **task, init_cfg=init)
+    found = dict(found, **task)
+    cfg.model.backbone = ConfigDict(_around(whole, found), init_cfg=init)
     parts = [cfg.model.neck] if cfg.model.get('neck') else [cfg.model.get('decode_head'), cfg.model.get('auxiliary_head')]
     for part in filter(None, parts):
-        _follow_width(part, *(_widths(backbone) for backbone in (old, cfg.model.backbone)))
+        _follow_width(part, *(_widths(backbone) for backbone in (old, found)))
+
+
+def _around(whole: Mapping, plain: Mapping) -> Mapping:
+    """The config of a network with another one for the network itself, see :func:`plain_config`."""
+    return plain if plain_config(whole) is whole else dict(whole, backbone=_around(whole['backbone'], plain))
 
 
 def _sizes(backbone: Mapping) -> Mapping:

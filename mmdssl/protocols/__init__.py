@@ -1,23 +1,29 @@
 """What is measured of a frozen backbone, and how."""
 from .accuracy import AccuracyMetric
 from .attention_jaccard import AttentionJaccardMetric, AttentionMasks
+from .closed_form import ClosedFormMetric
 from .clustering import ClusteringMetric
 from .copy_detection import CopyDetectionMetric
 from .cost import CostMetric
 from .davis import DAVISMetric
+from .dense_knn import HummingbirdMetric
 from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
 from .logistic import LogisticMetric
+from .overclustering import OverclusteringMetric
+from .patches import PatchBatch, PatchFeatures
 from .pose_propagation import PCKMetric, PosePropagation
+from .positions import PositionMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 from .submission import VideoSubmission
 from .vip import VIPMetric
 
-__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
-           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric',
-           'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'PCKMetric', 'PosePropagation', 'RetrievalMetric', 'VIPMetric',
-           'VideoSubmission', 'extract', 'knn_classify']
+__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClosedFormMetric', 'ClusteringMetric', 'CopyDetectionMetric',
+           'CostMetric', 'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'HummingbirdMetric', 'ImageDescriptor', 'KNNMetric',
+           'LinearMetric', 'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PCKMetric', 'PatchBatch',
+           'PatchFeatures', 'PosePropagation', 'PositionMetric', 'RetrievalMetric', 'VIPMetric', 'VideoSubmission', 'extract',
+           'knn_classify']

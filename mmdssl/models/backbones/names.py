@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 
 
+def plain_config(cfg: Mapping) -> Mapping:
+    """The config of the network itself, where it is inside :class:`mmdssl.models.backbones.PositionFree`."""
+    while isinstance(cfg.get('backbone'), Mapping):
+        cfg = cfg['backbone']
+    return cfg
+
+
 def backbone_name(cfg: Mapping) -> str:
     """``vit-s/16``, ``resnet50``, ``caformer-m36``; for a transformer of other sizes ``vit-4x128/8`` (depth, width, patch), for a
-    network of timm's that was changed ``resnet18-custom``."""
+    network of timm's that was changed ``resnet18-custom``, for one that was made free of positions ``vit-s/16-position-free``."""
+    if plain_config(cfg) is not cfg:
+        return f'{backbone_name(plain_config(cfg))}-position-free'
     package, kind = cfg['type'].partition('.')[0], cfg['type'].rpartition('.')[2]
     ours = package in (kind, 'mmdssl')
     if ours and kind == 'TimmBackbone':
