@@ -3,8 +3,10 @@ from .accuracy import AccuracyMetric
 from .attention_jaccard import AttentionJaccardMetric, AttentionMasks
 from .clustering import ClusteringMetric
 from .copy_detection import CopyDetectionMetric
+from .correspondence import Correspondence, CorrespondenceMetric
 from .cost import CostMetric
 from .davis import DAVISMetric
+from .depth import DepthMetric, DepthPreprocessor, DepthProbe
 from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
@@ -14,6 +16,7 @@ from .logistic import LogisticMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 
-__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
-           'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
-           'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']
+__all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'Correspondence',
+           'CorrespondenceMetric', 'CostMetric', 'DAVISMetric', 'DepthMetric', 'DepthPreprocessor', 'DepthProbe', 'Extractor', 'Features',
+           'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe', 'LogisticMetric', 'MaskPropagation',
+           'RetrievalMetric', 'extract', 'knn_classify']
