@@ -25,7 +25,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    sampler=dict(type='DefaultSampler', shuffle=False),  # which gives each process as many: they wait for each other in training
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='NYUDepth', data_root='data/nyu', ann_file='nyudepthv2_test_files_with_gt.txt', folder='official_splits/test'))

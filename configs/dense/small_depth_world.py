@@ -5,8 +5,8 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=2,
     pin_memory=False,
-    dataset=dict(data_root='data/sample_world/nyu', resize=(120, 160), augmentation=dict(size=(96, 128))))
-val_dataloader = dict(num_workers=2, dataset=dict(data_root='data/sample_world/nyu', resize=(120, 160)))
+    dataset=dict(data_root='data/sample_world/nyu', augmentation=dict(size=(96, 128))))
+val_dataloader = dict(num_workers=2, dataset=dict(data_root='data/sample_world/nyu'))
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=300, val_interval=300)
 optim_wrapper = dict(optimizer=dict(lr=3e-3))

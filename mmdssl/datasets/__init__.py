@@ -12,11 +12,12 @@ from mmdssl.datasets.nyu import NYUDepth
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
 from mmdssl.datasets.samplers import EndlessSampler, EpochSampler
+from mmdssl.datasets.segmented_images import SegmentedImages
 from mmdssl.datasets.spair import SPair
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.voc_instances import VOCInstances
 
 __all__ = ['DAVIS', 'CocoImages', 'Copydays', 'EndlessSampler', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList',
-           'LabelledFolder', 'LabelledViews', 'NYUDepth', 'RevisitedDataset', 'SPair', 'TransferDataset', 'VOCInstances', 'ViewGroup',
-           'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+           'LabelledFolder', 'LabelledViews', 'NYUDepth', 'RevisitedDataset', 'SPair', 'SegmentedImages', 'TransferDataset', 'VOCInstances',
+           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
