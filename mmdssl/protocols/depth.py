@@ -121,7 +121,9 @@ class DepthProbe(Algorithm):
     def loss(self, images: Tensor, depths: Tensor) -> dict[str, Tensor]:
         """``loss_depth`` of images and their depths ``(B, H, W)``."""
         predicted, losses = self.predict(images), []
-        for some, truth in zip(predicted.split(self.images_per_loss), depths.split(self.images_per_loss)):
+        groups = -(-len(images) // self.images_per_loss)
+        for i in range(groups):  # in the way in which samplers deal images out to processes
+            some, truth = predicted[i::groups], depths[i::groups]
             counted = (truth > 0) & (truth <= self.max_depth)
             losses.append(sig_loss(some[counted], truth[counted], self.progress.iteration >= self.warmup))
         return dict(loss_depth=torch.stack(losses).mean())

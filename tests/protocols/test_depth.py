@@ -134,10 +134,10 @@ def test_only_the_head_learns_and_the_first_iterations_have_no_variance(probe):
         probe.set_progress(Progress(iteration, 1000, 0, 1))
         found, losses = probe(images, depths)['loss_depth'], []
         predicted = probe.predict(images)
-        for some in (slice(0, 2), slice(2, 4)):  # as on two processes
+        for some in ([0, 2], [1, 3]):  # as on two processes
             counted = (depths[some] > 0) & (depths[some] <= 10)
             losses.append(sig_loss(predicted[some][counted], depths[some][counted], iteration >= 100))
-            assert found.item() == pytest.approx(sum(losses).item() / 2, rel=1e-5)
+        assert found.item() == pytest.approx(sum(losses).item() / 2, rel=1e-5)
     found.backward()
     assert all(parameter.grad is not None for parameter in probe.head.parameters())
 
