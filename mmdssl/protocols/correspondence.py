@@ -18,7 +18,7 @@ from torch import Tensor
 from mmdssl.arguments import Positive, PositiveInt
 from mmdssl.datasets.spair import Pair
 from mmdssl.errors import InputError
-from mmdssl.protocols.features import Extractor
+from mmdssl.protocols.features import Extractor, read
 from mmdssl.protocols.frozen import FrozenBackbone
 from mmdssl.protocols.propagation import PRECISIONS
 from mmdssl.registry import METRICS, MODELS
@@ -83,11 +83,9 @@ class Correspondence(FrozenBackbone):
                              f'{-(-size // patch) * patch}')
         maps = []
         for some in images.split(self.images_per_forward):
-            pixels = self.data_preprocessor.normalise(some)
-            with torch.autocast(pixels.device.type, PRECISIONS.get(self.amp), enabled=self.amp is not None):
-                patches = self.extractor(self.backbone, pixels)
+            patches = read(self.backbone, some, self.extractor, self.data_preprocessor.normalise, self.amp)
             side = round(patches.shape[1]**0.5)
-            maps.append(F.normalize(patches.float(), dim=-1).transpose(1, 2).unflatten(2, (side, side)))
+            maps.append(F.normalize(patches, dim=-1).transpose(1, 2).unflatten(2, (side, side)))
         return torch.cat(maps)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmdssl.datasets import SPair
 from mmdssl.datasets.spair import Pair
+from mmdssl.engine.config_check import check_config
 from mmdssl.errors import InputError
 from mmdssl.protocols import Correspondence, CorrespondenceMetric
 from mmdssl.protocols.correspondence import Errors, match_errors
@@ -277,6 +278,9 @@ def test_from_the_command_line_with_one_process_and_two(root, evaluated):
     assert set(found) == {'PCK_probe3d', 'PCK_image', 'PCK_point', *(f'PCK_probe3d_view{i}' for i in range(3))}
 
 
-def test_the_recipe_is_probe3ds():
+def test_the_recipe_is_probe3ds(monkeypatch):
+    monkeypatch.setattr('mmdssl.engine.config_check._check_data', lambda node, path: None)
+    for name in ('spair', 'small_spair_world'):
+        check_config(Config.fromfile(f'configs/dense/{name}.py'))
     cfg = Config.fromfile('configs/dense/spair.py')
     assert (cfg.test_dataloader.dataset.size, cfg.test_evaluator.alpha, cfg.test_evaluator.pairs_per_class) == (800, 0.1, 200)

@@ -13,6 +13,7 @@ from PIL import Image
 from processes import run_tool
 from torch import nn
 
+from mmdssl.engine.config_check import check_config
 from mmdssl.errors import InputError
 from mmdssl.protocols import DepthMetric, DepthProbe
 from mmdssl.protocols.depth import depth_of_bins, sig_loss
@@ -100,20 +101,29 @@ def test_perfect_depths_score_perfectly_and_constant_ones_their_deviation():
     assert found['rmse'] == pytest.approx(float(depth.std(correction=0)))
 
 
+@pytest.mark.parametrize('name', ['depth_nyu', 'small_depth_world'])
+def test_nothing_in_a_config_is_unknown(name, monkeypatch):
+    monkeypatch.setattr('mmdssl.engine.config_check._check_data', lambda node, path: None)
+    check_config(Config.fromfile(f'configs/dense/{name}.py'))
+
+
 def test_the_schedule_is_the_published_one():
-    """But for a step by which its cosine runs ahead after the warm-up."""
-    cfg, end, warmup = Config.fromfile('configs/dense/depth_nyu.py'), 38400, 12800
+    """But for a step by which its cosine runs ahead after the warm-up. A hundred times shorter."""
+    cfg, end, warmup = Config.fromfile('configs/dense/depth_nyu.py'), 384, 128
+    assert cfg.train_cfg.max_iters == 100 * end
     parameter = nn.Parameter(torch.zeros(1))
     settings = dict(cfg.optim_wrapper.optimizer)
     optimizer = getattr(torch.optim, settings.pop('type'))([parameter], **settings)
-    schedules = [PARAM_SCHEDULERS.build(dict(schedule, optimizer=optimizer)) for schedule in cfg.param_scheduler]
+    schedules = []
+    for schedule in cfg.param_scheduler:
+        ends = {key: schedule[key] // 100 + schedule[key] % 100 for key in ('begin', 'end')}  # 12801 is behind the warm-up
+        schedules.append(PARAM_SCHEDULERS.build(dict(schedule, **ends, optimizer=optimizer)))
     for i in range(end):
-        if i % 800 == 0 or i == end - 1:
-            group, peak, cosine = optimizer.param_groups[0], 3e-4, (1 + math.cos(math.pi * i / end)) / 2
-            rate = peak * (1e-3 + cosine * i / warmup) if i < warmup else peak * (4e-5 + (1 - 4e-5) * cosine)
-            share = (i - warmup) / (end - warmup)
-            momentum = 0.95 - 0.1 * (1 + math.cos(math.pi * share)) / 2 if i >= warmup else 0
-            assert group['lr'] == pytest.approx(rate, rel=2e-3, abs=1e-9) and group['betas'] == pytest.approx((momentum, 0.99), abs=1e-5)
+        group, peak, cosine = optimizer.param_groups[0], 3e-4, (1 + math.cos(math.pi * i / end)) / 2
+        rate = peak * (1e-3 + cosine * i / warmup) if i < warmup else peak * (4e-5 + (1 - 4e-5) * cosine)
+        share = (i - warmup) / (end - warmup)
+        momentum = 0.95 - 0.1 * (1 + math.cos(math.pi * share)) / 2 if i >= warmup else 0
+        assert group['lr'] == pytest.approx(rate, rel=2e-3, abs=1e-9) and group['betas'] == pytest.approx((momentum, 0.99), abs=1e-5)
         optimizer.step()
         for schedule in schedules:
             schedule.step()
@@ -165,6 +175,11 @@ def test_a_mirror_image_has_the_mirrored_prediction(probe):
         one, other = (probe(images, depth, 'predict')[0]['predicted'] for images in (image, image.flip(-1)))
     torch.testing.assert_close(one, other.flip(-1))
     assert one.shape == (64, 74)
+
+
+def test_the_maps_of_a_network_that_knows_no_patches():
+    probe = DepthProbe(dict(type='mmdssl.TimmBackbone', name='resnet10t')).eval()
+    assert probe.predict(torch.randn(1, 3, 64, 160)).shape == (1, 64, 160)  # 2 x 5 of them
 
 
 def test_an_extractor_without_patches(tiny_backbone):
