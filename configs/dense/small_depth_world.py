@@ -1,4 +1,4 @@
-# Depth of the sample world, for small transformers, in a minute.
+# Depth of the sample world, for small transformers.
 _base_ = './depth_nyu.py'
 model = dict(backbone=dict(arch=dict(_delete_=True, embed_dim=128, depth=4, num_heads=2), patch_size=8, img_size=64), warmup=10)
 train_dataloader = dict(
