@@ -9,16 +9,41 @@ from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.jhmdb import JHMDB
 from mmdssl.datasets.labelled_folder import LabelledFolder
 from mmdssl.datasets.labelled_views import LabelledViews
+from mmdssl.datasets.nyu import NYUDepth
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
-from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.samplers import EndlessSampler, EpochSampler
 from mmdssl.datasets.segmented_images import SegmentedImages
+from mmdssl.datasets.spair import SPair
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.vip import VIP
 from mmdssl.datasets.voc_instances import VOCInstances
 from mmdssl.datasets.vos import VideoObjects
 
-__all__ = ['DAVIS', 'JHMDB', 'VIP', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList',
-           'LabelledFolder', 'LabelledViews', 'RevisitedDataset', 'SegmentedImages', 'TransferDataset', 'VOCInstances', 'VideoObjects',
-           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+__all__ = [
+           'DAVIS',
+           'JHMDB',
+           'VIP',
+           'CocoImages',
+           'Copydays',
+           'EndlessSampler',
+           'EpochSampler',
+           'ImageDataset',
+           'ImageFolder',
+           'ImageList',
+           'LabelledFolder',
+           'LabelledViews',
+           'NYUDepth',
+           'RevisitedDataset',
+           'SPair',
+           'SegmentedImages',
+           'TransferDataset',
+           'VOCInstances',
+           'VideoObjects',
+           'ViewGroup',
+           'Views',
+           'ViewsPreprocessor',
+           'collate_views',
+           'transforms',
+]

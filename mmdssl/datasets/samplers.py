@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
-from itertools import repeat
+from itertools import count, repeat
 
 import numpy as np
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from mmdssl.arguments import NonNegativeInt, PositiveInt
+from mmdssl.errors import InputError
 from mmdssl.registry import DATA_SAMPLERS
 
 
@@ -61,3 +62,20 @@ class EpochSampler(Sampler):
     def skip(self, num_samples: int) -> None:
         """Begin the next iteration, and only that, after so many samples of this rank, without decoding them."""
         self._skipped = num_samples
+
+
+@DATA_SAMPLERS.register_module()
+class EndlessSampler(EpochSampler):
+    """The sample keys of :class:`EpochSampler`, epoch after epoch without an end: for MMEngine's loop over iterations.
+
+    Raises:
+        InputError: When it begins: there are fewer images than processes.
+    """
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        if not len(self):
+            raise InputError(f'the training data has {self.size} images, fewer than the {self.world_size} processes: add images')
+        whole, self._skipped = divmod(self._skipped, len(self))
+        for epoch in count(self.epoch + whole):
+            self.epoch = epoch
+            yield from super().__iter__()

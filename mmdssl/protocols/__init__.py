@@ -4,9 +4,11 @@ from .attention_jaccard import AttentionJaccardMetric, AttentionMasks
 from .closed_form import ClosedFormMetric
 from .clustering import ClusteringMetric
 from .copy_detection import CopyDetectionMetric
+from .correspondence import Correspondence, CorrespondenceMetric
 from .cost import CostMetric
 from .davis import DAVISMetric
 from .dense_knn import HummingbirdMetric
+from .depth import DepthMetric, DepthPreprocessor, DepthProbe
 from .descriptors import ImageDescriptor
 from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
@@ -23,7 +25,7 @@ from .submission import VideoSubmission
 from .vip import VIPMetric
 
 __all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClosedFormMetric', 'ClusteringMetric', 'CopyDetectionMetric',
-           'CostMetric', 'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'HummingbirdMetric', 'ImageDescriptor', 'KNNMetric',
-           'LinearMetric', 'LinearProbe', 'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PCKMetric', 'PatchBatch',
-           'PatchFeatures', 'PosePropagation', 'PositionMetric', 'RetrievalMetric', 'VIPMetric', 'VideoSubmission', 'extract',
-           'knn_classify']
+           'Correspondence', 'CorrespondenceMetric', 'CostMetric', 'DAVISMetric', 'DepthMetric', 'DepthPreprocessor', 'DepthProbe',
+           'Extractor', 'Features', 'FrozenBackbone', 'HummingbirdMetric', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
+           'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PCKMetric', 'PatchBatch', 'PatchFeatures', 'PosePropagation',
+           'PositionMetric', 'RetrievalMetric', 'VIPMetric', 'VideoSubmission', 'extract', 'knn_classify']

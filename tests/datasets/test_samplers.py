@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import chain, islice
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from mmengine.hooks import DistSamplerSeedHook
 from mmengine.runner import Runner
 
-from mmdssl.datasets import EpochSampler, samplers
+from mmdssl.datasets import EndlessSampler, EpochSampler, samplers
+from mmdssl.errors import InputError
 
 VIEWS = {'global': dict(size=16, scale=(.14, 1.))}
 
@@ -103,3 +105,20 @@ def test_repeated_augmentation(world_size, monkeypatch):
     resumed = sampler_of(0, world_size, monkeypatch, size=96, repeats=3)
     resumed.skip(7)
     assert list(resumed) == ranks[0][7:]
+
+
+def test_an_endless_one_goes_through_the_epochs_and_skips_whole_ones_too(monkeypatch):
+    single = sampler_of(1, 2, monkeypatch, size=11, seed=3)
+    epochs = []
+    for epoch in range(4):
+        single.set_epoch(epoch)
+        epochs.append(list(single))
+    wanted = list(chain(*epochs))
+    endless = EndlessSampler(range(11), seed=3)
+    assert list(islice(endless, 18)) == wanted[:18] and len(endless) == 5
+    for skipped in (3, 5, 12):
+        resumed = EndlessSampler(range(11), seed=3)
+        resumed.skip(skipped)
+        assert list(islice(resumed, 8)) == wanted[skipped:skipped + 8]
+    with pytest.raises(InputError, match='the training data has 1 images, fewer than the 2 processes'):
+        next(iter(EndlessSampler(range(1))))
