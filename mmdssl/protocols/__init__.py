@@ -10,10 +10,11 @@ from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
+from .linear_segmentation import NormalisedLinearHead
 from .logistic import LogisticMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric
 
 __all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClusteringMetric', 'CopyDetectionMetric', 'CostMetric',
            'DAVISMetric', 'Extractor', 'Features', 'FrozenBackbone', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
-           'LogisticMetric', 'MaskPropagation', 'RetrievalMetric', 'extract', 'knn_classify']
+           'LogisticMetric', 'MaskPropagation', 'NormalisedLinearHead', 'RetrievalMetric', 'extract', 'knn_classify']
