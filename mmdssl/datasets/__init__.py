@@ -11,10 +11,11 @@ from mmdssl.datasets.labelled_views import LabelledViews
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.segmented_images import SegmentedImages
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.voc_instances import VOCInstances
 
-__all__ = ['DAVIS', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
-           'LabelledViews', 'RevisitedDataset', 'TransferDataset', 'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor',
+__all__ = ['DAVIS', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder', 'LabelledViews',
+           'RevisitedDataset', 'SegmentedImages', 'TransferDataset', 'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor',
            'collate_views', 'transforms']
