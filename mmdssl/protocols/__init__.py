@@ -10,7 +10,7 @@ from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
-from .linear_segmentation import NormalisedLinearHead
+from .linear_segmentation import LinearSegmentation, MasksPreprocessor, NormalisedLinearHead, SegmentationMetric
 from .logistic import LogisticMetric
 from .propagation import MaskPropagation
 from .retrieval import RetrievalMetric

@@ -35,10 +35,11 @@ class RecordHook(Hook):
             ``'video-segmentation'`` ...
         dataset: Name of the evaluation data, as the published rows have it.
         framework: Head and schedule, as the published rows have it.
+        setting: What else numbers must agree in to be compared, such as ``dict(mask=100)``.
     """
 
-    def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None):
-        self.labels = dict(task=task, dataset_name=dataset, framework=framework)
+    def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None, setting: dict | None = None):
+        self.labels = dict(task=task, dataset_name=dataset, framework=framework, setting=setting)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._record(runner, runner.val_dataloader.dataset, metrics, epoch=runner.epoch, iteration=runner.iter)
