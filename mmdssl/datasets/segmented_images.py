@@ -47,18 +47,20 @@ class SegmentedImages(BaseDataset):
         reduce_zero_label: The id 0 is not counted, and names of classes begin with the id 1.
         ignore: Ids that are not counted, as 255 never is; a name of theirs is no class.
         size: Height and width.
+        fraction: Share of the images to use.
+        fraction_seed: What they are drawn with; published lists are used by ``names``.
         augment: Draw a crop of each image (torchvision's ``RandomResizedCrop``; where ten draws are none, it takes what fits of the whole
             image) and with probability 1/2 each a change of brightness, contrast, saturation and hue. ``dataset[(seed, epoch, index)]``
             depends on these three numbers alone.
         scale: Of the crops, shares of the image's area; those above 1 are never possible. As the memory of Hummingbird by default.
         jitter: Of the changes of colour, the largest.
         flip: Probability that a crop is mirrored.
-        share: Of the images, drawn once with ``seed``.
         epochs: How often each image is in the data set, one pass after another; with ``augment`` each time with another crop.
         seed: Of the crops.
 
     Attributes:
         classes: Names of the classes; masks of items count through them.
+        subset: What was drawn, in words; None for all images.
 
     Raises:
         InputError: A folder, list, image or mask is missing, which is found before the first item; or when it is loaded: a mask cannot be
@@ -67,19 +69,21 @@ class SegmentedImages(BaseDataset):
 
     def __init__(self, data_root: str, images: str, masks: str, image_suffix: str = '.jpg', mask_suffix: str = '.png',
                  names: str | None = None, classes: Annotated[Sequence[str], NonEmpty] | Mapping[str, Sequence[Id]] | str = 'classes.txt',
-                 reduce_zero_label: bool = False, ignore: Sequence[Id] = (), size: PositiveInt = 512, augment: bool = False,
-                 epochs: PositiveInt = 1, seed: NonNegativeInt = 0, scale: tuple[Positive, Positive] = (0.5, 2.0),
-                 jitter: Share = 0.1, flip: Share = 0., share: Share = 1.):
+                 reduce_zero_label: bool = False, ignore: Sequence[Id] = (), size: PositiveInt = 512,
+                 fraction: Annotated[float, Range('above 0 and up to 1', lambda share: 0 < share <= 1)] = 1.0,
+                 fraction_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1, seed: NonNegativeInt = 0,
+                 scale: tuple[Positive, Positive] = (0.5, 2.0), jitter: Share = 0.1, flip: Share = 0.):
         self.images, self.masks = Path(data_root, images), Path(data_root, masks)
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
         self.names = None if names is None else Path(data_root, names)
         self.size = size
+        self.fraction, self.fraction_seed = fraction, fraction_seed
+        self.subset: str | None = None
         self.augment = augment
         self.epochs = epochs
         self.seed = seed
         self.scale = scale
         self.flip = flip
-        self.share = share
         if isinstance(classes, str):
             classes = _listed_classes(Path(data_root, classes))
         # int16, because -1 marks the ids that should not be there
@@ -98,9 +102,10 @@ class SegmentedImages(BaseDataset):
         for folder in (self.images, self.masks):
             require_folder(str(folder))
         stems = self._listed() if self.names else self._found()
-        if self.share < 1:
-            chosen = np.random.default_rng(self.seed).permutation(len(stems))[:max(int(self.share * len(stems)), 1)]
-            stems = [stems[i] for i in sorted(chosen)]
+        if self.fraction < 1:
+            drawn = np.random.default_rng(self.fraction_seed).permutation(len(stems))[:max(1, round(self.fraction * len(stems)))]
+            self.subset = f'{len(drawn)} of {len(stems)} images, drawn with seed {self.fraction_seed}'
+            stems = [stems[i] for i in sorted(drawn)]
         infos = [dict(img_path=f'{self.images / stem}{self.image_suffix}', mask_path=f'{self.masks / stem}{self.mask_suffix}')
                  for stem in stems]
         missing = [path for info in infos for path in info.values() if not os.path.isfile(path)]

@@ -47,6 +47,9 @@ class PatchFeatures:
     Attributes:
         classes: Names of the classes.
         names: Of all images of the data set, on all processes; its length is that of this object.
+        share: Images of this process; fewer come where some cannot be decoded.
+        dataset: The data set.
+        device: That of the backbone.
 
     Raises:
         InputError: The data set has no masks; or in an iteration: the images are not of whole patches.
@@ -64,6 +67,13 @@ class PatchFeatures:
         self.names = [name.lstrip('/') for name in image_names(self.dataset)]
         self.device = next(backbone.parameters()).device
         self._undecoded = torch.zeros(len(self), dtype=torch.int, device=self.device)
+        if kept is None:
+            self._mine = self._shared_out()
+            self.share = int(self._mine.sum())
+        else:
+            rank, processes = get_dist_info()
+            self._rows = range(rank, len(kept), processes)
+            self.share = len(self._rows)
 
     def __len__(self) -> int:
         """Images of the data set, on all processes, also those that cannot be decoded."""
@@ -86,17 +96,16 @@ class PatchFeatures:
             warn_of_unreadable(self.dataset, [name for name, times in zip(self.names, lost.tolist()) if not times])
 
     def _computed(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        mine = self._share()
         for batch in self.dataloader:
             index = batch['index'].to(self.device)
             readable = batch['label'].to(self.device) != UNREADABLE
             self._undecoded[index[~readable]] = 1
-            counted = readable & mine[index]
+            counted = readable & self._mine[index]
             with torch.no_grad():
                 values = read(self.backbone, batch['image'], self.extractor, self.normalise, self.amp)
             yield index[counted], values[counted], batch['mask'].to(self.device)[counted]
 
-    def _share(self) -> Tensor:
+    def _shared_out(self) -> Tensor:
         """Which images ``(n,)`` this process counts: those of its sampler that no process before it has."""
         rank, processes = get_dist_info()
         owner = torch.full((len(self), ), processes, device=self.device)
@@ -106,15 +115,13 @@ class PatchFeatures:
 
     def _kept(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Rows of the file, whose images need not be decoded again, and masks."""
-        rank, processes = get_dist_info()
         known = set(self.kept.names)
         position = [index for index, name in enumerate(self.names) if name in known]
-        rows = range(rank, len(position), processes)
-        loader = DataLoader(Subset(_Masks(self.dataset), [position[row] for row in rows]), self.dataloader.batch_size,
+        loader = DataLoader(Subset(_Masks(self.dataset), [position[row] for row in self._rows]), self.dataloader.batch_size,
                             num_workers=self.dataloader.num_workers)
         done = 0
         for index, masks in loader:
-            some = list(rows[done:done + len(index)])
+            some = list(self._rows[done:done + len(index)])
             done += len(index)
             yield index.to(self.device), self.kept.values[some].to(self.device), masks.to(self.device)
 
