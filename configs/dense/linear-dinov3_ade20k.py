@@ -4,4 +4,5 @@ _base_ = [
     '../_base_/mmseg_runtime.py'
 ]
 train_dataloader = dict(batch_size=16)
-default_hooks = dict(record=dict(task='linear-dinov3', dataset='ade20k'))
+default_hooks = dict(
+    record=dict(task='linear-dinov3', dataset='ade20k', setting=dict(image=512, mask='original', classes=150)))

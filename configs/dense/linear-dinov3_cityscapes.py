@@ -23,4 +23,5 @@ train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(decode_head=dict(num_classes=19))
-default_hooks = dict(record=dict(task='linear-dinov3', dataset='cityscapes'))
+default_hooks = dict(
+    record=dict(task='linear-dinov3', dataset='cityscapes', setting=dict(image=512, mask='original', classes=19)))

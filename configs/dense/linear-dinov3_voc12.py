@@ -5,4 +5,5 @@ _base_ = [
 ]
 model = dict(decode_head=dict(num_classes=21))
 train_dataloader = dict(batch_size=16)
-default_hooks = dict(record=dict(task='linear-dinov3', dataset='voc12'))
+default_hooks = dict(
+    record=dict(task='linear-dinov3', dataset='voc12', setting=dict(image=512, mask='original', classes=21)))

@@ -22,4 +22,6 @@ train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(data_preprocessor=dict(seg_pad_val=11), decode_head=dict(num_classes=11, ignore_index=11))
-default_hooks = dict(checkpoint=dict(interval=200), record=dict(task='linear-dinov3', dataset='camvid'))
+default_hooks = dict(
+    checkpoint=dict(interval=200),
+    record=dict(task='linear-dinov3', dataset='camvid', setting=dict(image=128, mask='original', classes=11, ignored=11)))

@@ -43,4 +43,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 model = dict(decode_head=dict(num_classes=len(classes)))
-default_hooks = dict(checkpoint=dict(interval=200), record=dict(task='linear-dinov3', dataset='sample-world'))
+default_hooks = dict(
+    checkpoint=dict(interval=200),
+    record=dict(task='linear-dinov3', dataset='sample-world', setting=dict(image=128, mask='original', classes=11)))

@@ -34,7 +34,7 @@ def test_nothing_in_it_is_unknown(path, monkeypatch):
     cfg = Config.fromfile(path)
     check_config(cfg)
     record = cfg.default_hooks.record
-    assert record.task in ('detection', 'segmentation', 'video-segmentation') and record.dataset
+    assert record.task in ('detection', 'segmentation', 'linear-ibot', 'video-segmentation') and record.dataset
 
 
 def detection_batch(size: int = 64) -> dict:
