@@ -47,8 +47,8 @@ class SegmentedImages(BaseDataset):
         reduce_zero_label: The id 0 is not counted, and names of classes begin with the id 1.
         ignore: Ids that are not counted, as 255 never is; a name of theirs is no class.
         size: Height and width.
-        fraction: Share of the images to use.
-        fraction_seed: What they are drawn with; published lists are used by ``names``.
+        number: How many of the images to use; all where there are fewer.
+        number_seed: What they are drawn with.
         augment: Draw a crop of each image (torchvision's ``RandomResizedCrop``; where ten draws are none, it takes what fits of the whole
             image) and with probability 1/2 each a change of brightness, contrast, saturation and hue. ``dataset[(seed, epoch, index)]``
             depends on these three numbers alone.
@@ -60,7 +60,7 @@ class SegmentedImages(BaseDataset):
 
     Attributes:
         classes: Names of the classes; masks of items count through them.
-        subset: What was drawn, in words; None for all images.
+        subset: What was chosen of the folder, in words; None for all of it.
 
     Raises:
         InputError: A folder, list, image or mask is missing, which is found before the first item; or when it is loaded: a mask cannot be
@@ -70,14 +70,13 @@ class SegmentedImages(BaseDataset):
     def __init__(self, data_root: str, images: str, masks: str, image_suffix: str = '.jpg', mask_suffix: str = '.png',
                  names: str | None = None, classes: Annotated[Sequence[str], NonEmpty] | Mapping[str, Sequence[Id]] | str = 'classes.txt',
                  reduce_zero_label: bool = False, ignore: Sequence[Id] = (), size: PositiveInt = 512,
-                 fraction: Annotated[float, Range('above 0 and up to 1', lambda share: 0 < share <= 1)] = 1.0,
-                 fraction_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1, seed: NonNegativeInt = 0,
-                 scale: tuple[Positive, Positive] = (0.5, 2.0), jitter: Share = 0.1, flip: Share = 0.):
+                 number: PositiveInt | None = None, number_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1,
+                 seed: NonNegativeInt = 0, scale: tuple[Positive, Positive] = (0.5, 2.0), jitter: Share = 0.1, flip: Share = 0.):
         self.images, self.masks = Path(data_root, images), Path(data_root, masks)
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
         self.names = None if names is None else Path(data_root, names)
         self.size = size
-        self.fraction, self.fraction_seed = fraction, fraction_seed
+        self.number, self.number_seed = number, number_seed
         self.subset: str | None = None
         self.augment = augment
         self.epochs = epochs
@@ -102,9 +101,11 @@ class SegmentedImages(BaseDataset):
         for folder in (self.images, self.masks):
             require_folder(str(folder))
         stems = self._listed() if self.names else self._found()
-        if self.fraction < 1:
-            drawn = np.random.default_rng(self.fraction_seed).permutation(len(stems))[:max(1, round(self.fraction * len(stems)))]
-            self.subset = f'{len(drawn)} of {len(stems)} images, drawn with seed {self.fraction_seed}'
+        if self.names:
+            self.subset = f'{len(stems)} images, listed in {self.names.name}'
+        if self.number and self.number < len(stems):
+            drawn = np.random.default_rng(self.number_seed).permutation(len(stems))[:self.number]
+            self.subset = f'{self.number} of {len(stems)} images, drawn with seed {self.number_seed}'
             stems = [stems[i] for i in sorted(drawn)]
         infos = [dict(img_path=f'{self.images / stem}{self.image_suffix}', mask_path=f'{self.masks / stem}{self.mask_suffix}')
                  for stem in stems]

@@ -1,5 +1,5 @@
 # Cityscapes, data/cityscapes/{leftImg8bit,gtFine}/{train,val}/<city>/*: 19 classes by the ids of *_labelIds.png.
-data = dict(
+dataset = dict(
     type='SegmentedImages',
     data_root='data/cityscapes',
     image_suffix='_leftImg8bit.png',
@@ -13,11 +13,12 @@ test_dataloader = dict(
     batch_size=32,
     num_workers=8,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(data, images='leftImg8bit/val', masks='gtFine/val'))
+    dataset=dict(dataset, images='leftImg8bit/val', masks='gtFine/val'))
 test_cfg = dict(
     type='ProtocolLoop',
     bank=dict(
         batch_size=32,
         num_workers=8,
         sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(data, images='leftImg8bit/train', masks='gtFine/train')))
+        dataset=dict(dataset, images='leftImg8bit/train', masks='gtFine/train')))
+del dataset

@@ -1,6 +1,6 @@
 # VOC 2012 with the masks of SBD, data/VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,SegmentationClassAug,ImageSets/Segmentation}:
 # 21 classes, the bank is trainaug.
-data = dict(
+dataset = dict(
     type='SegmentedImages',
     data_root='data/VOCdevkit/VOC2012',
     images='JPEGImages',
@@ -11,11 +11,12 @@ test_dataloader = dict(
     batch_size=32,
     num_workers=8,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(data, masks='SegmentationClass', names='ImageSets/Segmentation/val.txt'))
+    dataset=dict(dataset, masks='SegmentationClass', names='ImageSets/Segmentation/val.txt'))
 test_cfg = dict(
     type='ProtocolLoop',
     bank=dict(
         batch_size=32,
         num_workers=8,
         sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(data, masks='SegmentationClassAug', names='ImageSets/Segmentation/trainaug.txt')))
+        dataset=dict(dataset, masks='SegmentationClassAug', names='ImageSets/Segmentation/trainaug.txt')))
+del dataset

@@ -68,8 +68,9 @@ class RecordHook(Hook):
 
 
 def _subset(runner: Runner) -> dict[str, str]:
-    """Which labels were trained on, where they are not all that there are."""
-    subset = getattr(runner.train_dataloader.dataset, 'subset', None) if runner._train_loop else None
+    """Which labels were learnt from, where they are not all that there are."""
+    loader = runner.train_dataloader if runner._train_loop else getattr(runner._test_loop, 'bank', None)
+    subset = getattr(loader.dataset, 'subset', None) if loader else None
     return dict(labels=subset) if subset else {}
 
 
