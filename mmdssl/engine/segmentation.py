@@ -36,8 +36,8 @@ class SegmentationLoop(BaseLoop):
         trained = [runner.train_dataloader.dataset] if runner._train_loop is not None else []
         for dataset in (*trained, self.dataloader.dataset):
             if len(dataset.classes) != known:
-                raise InputError(f"'{dataset.data_root}' has {len(dataset.classes)} classes and the model {known}: set model.num_classes to "
-                                 f'{len(dataset.classes)}, or classes of the data set to its own')
+                raise InputError(f"'{dataset.data_root}' has {len(dataset.classes)} classes and the model {known}: set model.num_classes "
+                                 f'to {len(dataset.classes)}, or classes of the data set to its own')
 
     @torch.no_grad()
     def run(self) -> dict[str, float]:

@@ -132,7 +132,8 @@ def label(record: dict) -> str:
 
 
 def number(name: str, value: float | Spread | None) -> str:
-    """A metric as it is printed: percentages with one decimal, seconds and metres with three digits; a dash for what is missing, and for COCO's -1."""
+    """A metric as it is printed: percentages with one decimal, seconds and metres with three digits; a dash for what is missing, and for
+    COCO's -1."""
     if isinstance(value, Spread):
         return f'{number(name, value.mean)} ± {number(name, value.deviation)}'
     if value is None or '_AP' in name and value < 0:

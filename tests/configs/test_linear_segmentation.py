@@ -46,6 +46,7 @@ def rates(schedulers: list[dict], lr: float, steps: int) -> list[float]:
     found = []
     for _ in range(steps):
         found.append(wrapper.param_groups[0]['lr'])
+        wrapper.optimizer.step()
         for scheduler in built:
             scheduler.step()
     return found

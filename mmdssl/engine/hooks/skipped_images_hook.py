@@ -19,7 +19,8 @@ class SkippedImagesHook(Hook):
     """Names every image that could not be decoded once in the log, and stops a run in which there are too many.
 
     They are those that our datasets name in ``Views.skipped``, and :class:`mmdssl.datasets.transforms.LoadImage` in the
-    data samples of mmdet and mmseg; of images with masks, which are then left out of the loss, the label tells. A resumed run remembers those of before.
+    data samples of mmdet and mmseg; of :class:`mmdssl.datasets.SegmentedImages`, where none takes the place of such an image, the label
+    tells. A resumed run remembers those of before.
 
     Args:
         max_share: Share of the dataset's images that may be bad.
