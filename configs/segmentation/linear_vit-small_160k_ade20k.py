@@ -17,4 +17,4 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
     auxiliary_head=None)
 optim_wrapper = dict(optimizer=dict(lr=8e-4), paramwise_cfg=dict(layer_decay=1.0))
-default_hooks = dict(record=dict(framework='linear-160k'))
+default_hooks = dict(record=dict(task='linear-ibot', framework=None))

@@ -48,7 +48,7 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     Raises:
         InputError: The file is missing or cannot be read, or an option names what the config has not.
     """
-    for option in ('work_dir', 'data', 'knn', 'pretrained', 'resume'):
+    for option in ('work_dir', 'data', 'knn', 'dense', 'pretrained', 'resume'):
         if getattr(args, option, None) == '':
             raise InputError(f'--{option.replace("_", "-")} is empty: give a path, or leave it out')
     if not Path(args.config).is_file():

@@ -14,7 +14,7 @@ from mmdssl.cli.arguments import add_arguments, read_config
 from mmdssl.cli.guard import guarded
 from mmdssl.engine.config_check import check_config, explain_refusals
 from mmdssl.engine.dry_run import dry_run
-from mmdssl.engine.own_data import use_data, use_labels
+from mmdssl.engine.own_data import use_data, use_labels, use_masks
 from mmdssl.engine.own_weights import use_weights
 from mmdssl.errors import InputError
 from mmdssl.registry import RUNNERS
@@ -44,6 +44,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         'the data set')
     parser.add_argument('--knn', metavar='FOLDER',
                         help='pretraining: measure k-NN on FOLDER/train and FOLDER/val, with one folder per class')
+    parser.add_argument('--dense', metavar='FOLDER',
+                        help='pretraining: beside k-NN, measure segmentation by nearest patches on FOLDER/images and FOLDER/annotations, '
+                        'with train and val in each')
     parser.add_argument('--dry-run', action='store_true',
                         help='build everything, run two steps, print what to expect and leave nothing behind')
     return parser.parse_args(argv)
@@ -91,3 +94,5 @@ def change(cfg: Config, args: argparse.Namespace) -> None:
         use_data(cfg, args.data, args.knn)
     if args.knn:
         use_labels(cfg, args.knn)
+    if args.dense:
+        use_masks(cfg, args.dense)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import ColorJitter, RandomApply, RandomResizedCrop
 from torchvision.transforms import functional as F
 
-from mmdssl.arguments import NonEmpty, NonNegativeInt, PositiveInt, Range
+from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Range, Share
 from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.images import read_rgb, require_folder
 from mmdssl.datasets.labelled_folder import UNREADABLE
@@ -23,7 +23,7 @@ from mmdssl.registry import DATASETS
 
 VOID = 255
 Id = Annotated[int, Range('from 0 to 255', lambda value: 0 <= value <= 255)]
-SCALE, RATIO, JITTER = (0.5, 2.0), (3 / 4, 4 / 3), 0.1
+RATIO = (3 / 4, 4 / 3)
 
 
 @DATASETS.register_module()
@@ -47,18 +47,20 @@ class SegmentedImages(BaseDataset):
         reduce_zero_label: The id 0 is not counted, and names of classes begin with the id 1.
         ignore: Ids that are not counted, as 255 never is; a name of theirs is no class.
         size: Height and width.
-        fraction: Share of the images to use.
-        fraction_seed: What they are drawn with; published lists are used by ``names``.
-        augment: Draw a crop of each image (torchvision's ``RandomResizedCrop`` of the scales 0.5 to 2, of which those above 1 are never
-            possible; where ten draws are none, it takes what fits of the whole image) and with probability 1/2 each a change of
-            brightness, contrast, saturation and hue of up to 0.1, as the memory of Hummingbird does. ``dataset[(seed, epoch, index)]``
+        number: How many of the images to use; all where there are fewer.
+        number_seed: What they are drawn with.
+        augment: Draw a crop of each image (torchvision's ``RandomResizedCrop``; where ten draws are none, it takes what fits of the whole
+            image) and with probability 1/2 each a change of brightness, contrast, saturation and hue. ``dataset[(seed, epoch, index)]``
             depends on these three numbers alone.
+        scale: Of the crops, shares of the image's area; those above 1 are never possible. As the memory of Hummingbird by default.
+        jitter: Of the changes of colour, the largest.
+        flip: Probability that a crop is mirrored.
         epochs: How often each image is in the data set, one pass after another; with ``augment`` each time with another crop.
         seed: Of the crops.
 
     Attributes:
         classes: Names of the classes; masks of items count through them.
-        subset: What was drawn, in words; None for all images.
+        subset: What was chosen of the folder, in words; None for all of it.
 
     Raises:
         InputError: A folder, list, image or mask is missing, which is found before the first item; or when it is loaded: a mask cannot be
@@ -68,17 +70,19 @@ class SegmentedImages(BaseDataset):
     def __init__(self, data_root: str, images: str, masks: str, image_suffix: str = '.jpg', mask_suffix: str = '.png',
                  names: str | None = None, classes: Annotated[Sequence[str], NonEmpty] | Mapping[str, Sequence[Id]] | str = 'classes.txt',
                  reduce_zero_label: bool = False, ignore: Sequence[Id] = (), size: PositiveInt = 512,
-                 fraction: Annotated[float, Range('above 0 and up to 1', lambda share: 0 < share <= 1)] = 1.0,
-                 fraction_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1, seed: NonNegativeInt = 0):
+                 number: PositiveInt | None = None, number_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1,
+                 seed: NonNegativeInt = 0, scale: tuple[Positive, Positive] = (0.5, 2.0), jitter: Share = 0.1, flip: Share = 0.):
         self.images, self.masks = Path(data_root, images), Path(data_root, masks)
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
         self.names = None if names is None else Path(data_root, names)
         self.size = size
-        self.fraction, self.fraction_seed = fraction, fraction_seed
+        self.number, self.number_seed = number, number_seed
         self.subset: str | None = None
         self.augment = augment
         self.epochs = epochs
         self.seed = seed
+        self.scale = scale
+        self.flip = flip
         if isinstance(classes, str):
             classes = _listed_classes(Path(data_root, classes))
         # int16, because -1 marks the ids that should not be there
@@ -89,17 +93,19 @@ class SegmentedImages(BaseDataset):
         for number, name in enumerate(self.classes):
             self._class_of[classes[name]] = number
         self._class_of[[*ignore, VOID, *([0] if reduce_zero_label else [])]] = VOID
-        jitter = [dict(brightness=JITTER), dict(contrast=JITTER), dict(saturation=JITTER), dict(hue=JITTER)]
-        self._jitter = [RandomApply([ColorJitter(**each)], 0.5) for each in jitter]
+        kinds = ('brightness', 'contrast', 'saturation', 'hue') if jitter else ()
+        self._jitter = [RandomApply([ColorJitter(**{kind: jitter})], 0.5) for kind in kinds]
         super().__init__(data_root=data_root)
 
     def load_data_list(self) -> list[dict]:
         for folder in (self.images, self.masks):
             require_folder(str(folder))
         stems = self._listed() if self.names else self._found()
-        if self.fraction < 1:
-            drawn = np.random.default_rng(self.fraction_seed).permutation(len(stems))[:max(1, round(self.fraction * len(stems)))]
-            self.subset = f'{len(drawn)} of {len(stems)} images, drawn with seed {self.fraction_seed}'
+        if self.names:
+            self.subset = f'{len(stems)} images, listed in {self.names.name}'
+        if self.number and self.number < len(stems):
+            drawn = np.random.default_rng(self.number_seed).permutation(len(stems))[:self.number]
+            self.subset = f'{self.number} of {len(stems)} images, drawn with seed {self.number_seed}'
             stems = [stems[i] for i in sorted(drawn)]
         infos = [dict(img_path=f'{self.images / stem}{self.image_suffix}', mask_path=f'{self.masks / stem}{self.mask_suffix}')
                  for stem in stems]
@@ -131,7 +137,7 @@ class SegmentedImages(BaseDataset):
         info, key = self._look_up(key)
         mask = self._mask(info)
         with seeded(*key):
-            return self._square_mask(mask, self._crop(mask))
+            return self._square_mask(mask, self._crop(mask), self._mirrored())
 
     def __getitem__(self, key: tuple[int, int, int] | int) -> dict:
         info, key = self._look_up(key)
@@ -144,11 +150,11 @@ class SegmentedImages(BaseDataset):
             raise InputError(f"the mask '{info['mask_path']}' has height and width {tuple(mask.shape[1:])}, but its image has "
                              f'{(image.height, image.width)}: a mask holds one id per pixel of the image')
         with seeded(*key):
-            crop = self._crop(mask)
+            crop, mirrored = self._crop(mask), self._mirrored()
             for jitter in self._jitter if self.augment else ():
                 image = jitter(image)
-        image = F.resized_crop(image, *crop, [self.size, self.size], F.InterpolationMode.BILINEAR)
-        return dict(image=F.pil_to_tensor(image), mask=self._square_mask(mask, crop), label=0, index=key[2])
+        image = F.pil_to_tensor(F.resized_crop(image, *crop, [self.size, self.size], F.InterpolationMode.BILINEAR))
+        return dict(image=F.hflip(image) if mirrored else image, mask=self._square_mask(mask, crop, mirrored), label=0, index=key[2])
 
     def _look_up(self, key: tuple[int, int, int] | int) -> tuple[dict, tuple[int, int, int]]:
         if isinstance(key, tuple):
@@ -168,10 +174,14 @@ class SegmentedImages(BaseDataset):
 
     def _crop(self, mask: Tensor) -> tuple[int, int, int, int]:
         """Top, left, height and width."""
-        return RandomResizedCrop.get_params(mask, SCALE, RATIO) if self.augment else (0, 0, *mask.shape[1:])
+        return RandomResizedCrop.get_params(mask, self.scale, RATIO) if self.augment else (0, 0, *mask.shape[1:])
 
-    def _square_mask(self, mask: Tensor, crop: tuple[int, int, int, int]) -> Tensor:
-        return F.resized_crop(mask, *crop, [self.size, self.size], F.InterpolationMode.NEAREST)[0]
+    def _mirrored(self) -> bool:
+        return bool(self.augment and self.flip and torch.rand(()) < self.flip)
+
+    def _square_mask(self, mask: Tensor, crop: tuple[int, int, int, int], mirrored: bool) -> Tensor:
+        mask = F.resized_crop(mask, *crop, [self.size, self.size], F.InterpolationMode.NEAREST)[0]
+        return F.hflip(mask) if mirrored else mask
 
 
 def _listed_classes(path: Path) -> list[str]:

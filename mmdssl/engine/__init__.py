@@ -6,7 +6,8 @@ from .loops import ProtocolLoop, TrainLoop
 from .optim_constructor import OptimWrapperConstructor
 from .optim_wrapper import OptimWrapper
 from .runner import Runner
+from .segmentation import SegmentationLoop
 from .vis_backend import ScalarsVisBackend
 
 __all__ = ['LARC', 'LARS', 'ClassificationLoop', 'LogProcessor', 'OptimWrapper', 'OptimWrapperConstructor', 'ProtocolLoop', 'Runner',
-           'ScalarsVisBackend', 'TrainLoop', 'hooks']
+           'ScalarsVisBackend', 'SegmentationLoop', 'TrainLoop', 'hooks']

@@ -126,6 +126,8 @@ class ProtocolLoop(BaseLoop):
             :class:`mmdssl.protocols.knn.KNNMetric`; or a list of several, whose metrics are put together. One without an ``extractor``
             is given the backbone, one with ``uses_bank = False`` no bank.
         bank: Config of a dataloader, as ``dataloader``, of the images with which queries are compared, or from which is learnt.
+        dense: For protocols that read patches other data than for the rest: configs of dataloaders ``queries`` and ``bank``, each of a
+            :class:`mmdssl.datasets.SegmentedImages`.
         cache: Folder where features are kept for other protocols, see :class:`mmdssl.engine.feature_cache.FeatureCache`; None for none.
         amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
 
@@ -134,8 +136,8 @@ class ProtocolLoop(BaseLoop):
             backbone has no ``features(images)``.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict | list[dict], bank: dict, cache: str | None = None,
-                 amp: Literal[tuple(PRECISIONS)] | None = None):
+    def __init__(self, runner: Runner, dataloader: dict, evaluator: dict | list[dict], bank: dict, dense: dict[str, dict] | None = None,
+                 cache: str | None = None, amp: Literal[tuple(PRECISIONS)] | None = None):
         backbone = unwrap(runner.model).backbone
         if not hasattr(backbone, 'features'):
             raise InputError('protocols need a backbone with features(images), which gives a vector per image, and '
@@ -144,12 +146,17 @@ class ProtocolLoop(BaseLoop):
         super().__init__(runner, {**in_order, **dataloader})
         self.bank = runner.build_dataloader({**in_order, **bank}, seed=runner.seed)
         self.settings = {self.bank: bank['dataset'], self.dataloader: dataloader['dataset']}
+        self.dense = self.bank, self.dataloader
+        if dense is not None:
+            self.dense = tuple(runner.build_dataloader({**in_order, **dense[part]}, seed=runner.seed) for part in ('bank', 'queries'))
+            self.settings.update(zip(self.dense, (dense[part]['dataset'] for part in ('bank', 'queries'))))
         self.cache, self.amp = cache, amp
         self.protocols = [METRICS.build(each) for each in ([evaluator] if isinstance(evaluator, Mapping) else evaluator)]
         for protocol in self.protocols:
             if hasattr(protocol, 'check_bank'):
-                protocol.check_bank(len(self.bank.dataset))
-        self._check_classes(*(loader.dataset for loader in (self.dataloader, self.bank)))
+                protocol.check_bank(len(self._data(protocol.extractor)[0].dataset))
+        for pair in dict.fromkeys([(self.bank, self.dataloader), self.dense]):
+            self._check_classes(*(loader.dataset for loader in reversed(pair)))
 
     @staticmethod
     def _check_classes(queries: Dataset, bank: Dataset) -> None:
@@ -193,4 +200,9 @@ class ProtocolLoop(BaseLoop):
             if extractor.read == 'patches':
                 return PatchFeatures(*asked, kept=known)
             return extract(*asked) if known is None else known
-        return [read(self.bank) if with_bank else None, read(self.dataloader)]
+        bank, queries = self._data(extractor)
+        return [read(bank) if with_bank else None, read(queries)]
+
+    def _data(self, extractor: Extractor) -> tuple[DataLoader, DataLoader]:
+        """Bank and queries."""
+        return self.dense if extractor.read == 'patches' else (self.bank, self.dataloader)

@@ -4,10 +4,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from mmdssl.datasets.images import find_images
 from mmdssl.datasets.labelled_folder import class_names
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import plain_config
@@ -16,6 +18,8 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SHARED_BY_SOURCES = ('views', 'pipeline')
 # What the folders of a data set are also called.
 SYNONYMS = {'training': 'train', 'validation': 'val'}
+# Images, and patches in the memory, of validation by patches during pretraining.
+DENSE_BANK, DENSE_QUERIES, DENSE_MEMORY = 256, 64, 10240
 
 
 def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
@@ -68,6 +72,42 @@ def use_labels(cfg: Config, folder: str) -> None:
     _use_class_folders(cfg, 'val', folder, '--knn')
 
 
+def use_masks(cfg: Config, folder: str) -> None:
+    """Validate by the nearest patches of a small memory too, beside k-NN.
+
+    Args:
+        cfg: The config, changed in place.
+        folder: With ``images/train``, ``images/val`` and masks in ``annotations/train`` and ``annotations/val``, and in ``classes.txt``
+            names of the ids of masks from 0; or, as ADE20K, ``training`` and ``validation``, where 0 is not counted and names begin with 1.
+            Images have twice the side of those of k-NN.
+
+    Raises:
+        InputError: Something is not there.
+    """
+    if not cfg.get('val_cfg') or 'bank' not in cfg.val_cfg:
+        raise InputError('--dense measures patches beside k-NN, which is off: give --knn FOLDER too, or a config with a val_cfg of type '
+                         'ProtocolLoop')
+    loader = {key: value for key, value in cfg.val_dataloader.items() if key != 'dataset'}
+    like_ade20k = Path(folder, 'images/training').is_dir()
+    names = {} if not like_ade20k or Path(folder, 'classes.txt').is_file() else dict(classes=[str(i) for i in range(1, 151)])
+    parts = {}
+    for part, name, number in (('bank', 'training', DENSE_BANK), ('queries', 'validation', DENSE_QUERIES)):
+        images = _existing(folder, f'images/{name}')
+        dataset = dict(
+            type='mmdssl.SegmentedImages', data_root=folder, images=images, masks=_existing(folder, f'annotations/{name}'),
+            image_suffix=_suffix(Path(folder, images)), reduce_zero_label=like_ade20k, size=2 * cfg.val_dataloader.dataset.size,
+            number=number, **names)
+        parts[part] = dict(loader, batch_size=max(1, loader['batch_size'] // 8), dataset=dataset)
+    cfg.val_cfg.dense = parts
+    evaluators = cfg.val_evaluator if isinstance(cfg.val_evaluator, list) else [cfg.val_evaluator]
+    cfg.val_evaluator = [*evaluators, dict(type='mmdssl.HummingbirdMetric', memory_size=DENSE_MEMORY)]
+
+
+def _suffix(folder: Path) -> str:
+    """That of most of the images in a folder."""
+    return Counter(Path(path).suffix for path in find_images(str(folder))).most_common(1)[0][0]
+
+
 def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> None:
     datasets = cfg[f'{stage}_dataloader'].dataset, cfg[f'{stage}_cfg'].bank.dataset
     if all('split' in dataset for dataset in datasets):  # of a data set whose parts lie in one folder
@@ -75,8 +115,8 @@ def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> Non
             dataset.data_root = folder
         return
     if all('masks' in dataset for dataset in datasets):
-        for dataset in datasets:
-            _use_masks(dataset, folder)
+        for dataset in datasets:  # whose folders may also have their other usual names
+            dataset.update(data_root=folder, **{part: _existing(folder, dataset[part]) for part in ('images', 'masks')})
         return
     for part in ('train', 'val'):
         if not Path(folder, part).is_dir():
@@ -84,11 +124,6 @@ def _use_class_folders(cfg: Config, stage: str, folder: str, option: str) -> Non
                              'class')
     cfg[f'{stage}_dataloader'].dataset.data_root = str(Path(folder, 'val'))
     cfg[f'{stage}_cfg'].bank.dataset.data_root = str(Path(folder, 'train'))
-
-
-def _use_masks(dataset: ConfigDict, root: str) -> None:
-    """Move images and masks, whose folders may also have their other usual names."""
-    dataset.update(data_root=root, **{part: _existing(root, dataset[part]) for part in ('images', 'masks')})
 
 
 def _name_data(cfg: Config, path: str) -> None:

@@ -16,7 +16,7 @@ from mmdssl.registry import MODELS
 OF_THE_TASK = ('out_indices', 'out_norm', 'pyramid', 'window_size', 'global_blocks', 'checkpointing', 'frozen', 'drop_path_rate')
 
 # Models that take the features of any kind of backbone.
-OF_ANY_KIND = ('Correspondence', 'DepthProbe', 'FrozenBackbone', 'ImageDescriptor', 'LinearProbe')
+OF_ANY_KIND = ('Correspondence', 'DepthProbe', 'FrozenBackbone', 'ImageDescriptor', 'LinearProbe', 'LinearSegmentation')
 
 # Those with torchvision's names, whichever package builds them.
 PLAIN_RESNET = re.compile(r'resnet\d+')

@@ -14,6 +14,7 @@ from .features import Extractor, Features, extract
 from .frozen import FrozenBackbone
 from .knn import KNNMetric, knn_classify
 from .linear import LinearMetric, LinearProbe
+from .linear_segmentation import LinearSegmentation, MasksPreprocessor, NormalisedLinearHead, SegmentationMetric
 from .logistic import LogisticMetric
 from .overclustering import OverclusteringMetric
 from .patches import PatchBatch, PatchFeatures
@@ -27,5 +28,6 @@ from .vip import VIPMetric
 __all__ = ['AccuracyMetric', 'AttentionJaccardMetric', 'AttentionMasks', 'ClosedFormMetric', 'ClusteringMetric', 'CopyDetectionMetric',
            'Correspondence', 'CorrespondenceMetric', 'CostMetric', 'DAVISMetric', 'DepthMetric', 'DepthPreprocessor', 'DepthProbe',
            'Extractor', 'Features', 'FrozenBackbone', 'HummingbirdMetric', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe',
-           'LogisticMetric', 'MaskPropagation', 'OverclusteringMetric', 'PCKMetric', 'PatchBatch', 'PatchFeatures', 'PosePropagation',
-           'PositionMetric', 'RetrievalMetric', 'VIPMetric', 'VideoSubmission', 'extract', 'knn_classify']
+           'LinearSegmentation', 'LogisticMetric', 'MaskPropagation', 'MasksPreprocessor', 'NormalisedLinearHead', 'OverclusteringMetric',
+           'PCKMetric', 'PatchBatch', 'PatchFeatures', 'PosePropagation', 'PositionMetric', 'RetrievalMetric', 'SegmentationMetric',
+           'VIPMetric', 'VideoSubmission', 'extract', 'knn_classify']

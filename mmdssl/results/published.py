@@ -12,7 +12,26 @@ SOURCES = {
     'bam2024': 'Shalam, Korman: BAM, ECCV 2024',
     'lecture-mim': "Sadrdinov: LSDL lecture 05, 14.10.2024, reprinting the authors' table",
     'densecl-note': 'a reading note on Wang et al.: DenseCL, CVPR 2021',
+    'hbird-readme': 'Pariza, Salehi, Asano: README of open-hummingbird-eval, release 2.0.0',
+    'neco-readme': 'Pariza et al.: README of NeCo',
+    'cribo-readme': 'Lebailly, Stegmüller et al.: README of CrIBo',
+    'cribo2024': 'Lebailly, Stegmüller et al.: CrIBo, ICLR 2024',
+    'leopart-readme': 'Ziegler, Asano: README of Leopart',
+    'leopart2022': 'Ziegler, Asano: Leopart, CVPR 2022',
+    'croc-readme': 'Stegmüller, Lebailly et al.: README of CrOC',
+    'franca-issue': 'issues of valeoai/Franca',
+    'ibot-issue': 'issues of bytedance/ibot',
+    'lightly-issue': 'pull requests of lightly-ai/lightly-train',
+    'dinov3-card': 'Siméoni et al.: model cards of DINOv3',
+    'dinov2-card': 'Oquab et al.: model card of DINOv2',
+    'dinov2-2023': 'Oquab et al.: DINOv2, 2023',
+    'lost-readme': 'Siméoni et al.: README of LOST',
+    'tokencut-readme': 'Wang, Shen et al.: README of TokenCut',
+    'cropmae-readme': 'Eymaël et al.: README of CropMAE',
+    'siammae2023': 'Gupta et al.: SiamMAE, NeurIPS 2023',
+    'visbench': 'README of VisBench',
 }
+MARKS = 'read', 'issue', 'recalled'
 
 
 def published_rows(task: str | None = None, dataset: str | None = None, framework: str | None = None,

@@ -189,7 +189,7 @@ def results(groups: Sequence[Group]) -> list[Section]:
                 sentences.append('There are no published rows of this evaluation.')
             means = [row for row in section.rows if any('±' in cell for cell in row.cells)]
             rows = [replace(row, ours=row in means) if means else row for row in section.rows]
-            sections.append(replace(section, rows=rows, sentences=sentences))
+            sections.append(replace(section, rows=rows, sentences=[*section.sentences, *sentences]))
     return sections
 
 

@@ -24,7 +24,20 @@ METRICS = {
     'detection': ('box_AP', 'box_AP50', 'box_AP75', 'mask_AP', 'mask_AP50', 'mask_AP75'),
     'segmentation': ('mIoU', 'aAcc', 'mAcc'),
     'video-segmentation': ('J&F', 'J', 'F'),
+    'hummingbird': ('mIoU_hbird', ),
+    'linear-leopart': ('mIoU_leopart', ),
+    'linear-dinov3': ('mIoU', ),
+    'linear-ibot': ('mIoU', ),
+    'overclustering': ('mIoU_k500', ),
+    'discovery-lost': ('corloc', ),
+    'discovery-tokencut': ('corloc', ),
+    'saliency-tokencut': ('maxF', 'IoU', 'accuracy', 'maxF_bilateral', 'IoU_bilateral', 'accuracy_bilateral'),
+    'pose-propagation': ('PCK@0.1', 'PCK@0.2'),
+    'part-propagation': ('mIoU', ),
+    'correspondence': ('PCK_probe3d', ),
+    'depth': ('rmse', 'delta1'),
 }
+RECALLED = '†'
 STYLE = """\
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
 body { color: #222; background: #fff }
@@ -102,10 +115,12 @@ def _section(task: str, dataset: str | None, framework: str | None, backbone: st
     names = [name for name in METRICS.get(task, ()) if any(name in row['metrics'] for row in (*ours, *published))]
     names += [name for record in ours for name in record['metrics'] if name not in names]
     names = list(dict.fromkeys(names))
-    rows = [Row([label(record), *_cells(record, names)], ours=True, note=_changes(record)) for record in ours]
-    rows += [Row([row['method'], *_cells(row, names)], note=_note(row)) for row in published if row['metrics'].keys() & names]
+    published = [row for row in published if row['metrics'].keys() & names]
+    rows = [Row([label(record), *_cells(record, names)], ours=True, note=_own_note(record)) for record in ours]
+    rows += [Row([_method(row), *_cells(row, names)], note=_note(row)) for row in published]
     title = ', '.join(filter(None, (task, dataset, framework, backbone)))
-    return Section(title, ['method', 'epochs', *(name.replace('_', ' ') for name in names)], rows)
+    recalled = [f'{RECALLED} Recalled, not read in its source: check it before it is quoted.'] * any(map(_is_recalled, published))
+    return Section(title, ['method', 'epochs', *(name.replace('_', ' ') for name in names)], rows, recalled)
 
 
 def label(record: dict) -> str:
@@ -117,12 +132,13 @@ def label(record: dict) -> str:
 
 
 def number(name: str, value: float | Spread | None) -> str:
-    """A metric as it is printed: percentages with one decimal; a dash for what is missing, and for COCO's -1."""
+    """A metric as it is printed: percentages with one decimal, seconds and metres with three digits; a dash for what is missing, and for
+    COCO's -1."""
     if isinstance(value, Spread):
         return f'{number(name, value.mean)} ± {number(name, value.deviation)}'
     if value is None or '_AP' in name and value < 0:
         return DASH
-    return f'{value:.3g}' if 'seconds' in name else f'{value:.1f}'
+    return f'{value:.3g}' if 'seconds' in name or name.startswith('rmse') else f'{value:.1f}'
 
 
 def _cells(row: dict, names: list[str]) -> list[str]:
@@ -130,13 +146,27 @@ def _cells(row: dict, names: list[str]) -> list[str]:
     return [epochs, *(number(name, row['metrics'].get(name)) for name in names)]
 
 
-def _changes(record: dict) -> str:
-    return f'with {", ".join(record["changes"])}' if record.get('changes') else ''
+def _own_note(record: dict) -> str:
+    changes = f'with {", ".join(record["changes"])}' if record.get('changes') else ''
+    return '; '.join(filter(None, (_setting(record), changes)))
+
+
+def _method(row: dict) -> str:
+    return f'{row["method"]} {RECALLED}' if _is_recalled(row) else row['method']
+
+
+def _is_recalled(row: dict) -> bool:
+    return row.get('mark') == 'recalled'
 
 
 def _note(row: dict) -> str:
-    settings = ', '.join(f'{key.replace("_", " ")}: {value}' for key, value in row.get('setting', {}).items())
-    return '; '.join(filter(None, (f'{SOURCES[row["source"]]}, {row["location"]}', settings, row.get('note'))))
+    version = f'as of {row["version"]}' if 'version' in row else ''
+    found = 'in a thread, not in a table' if row.get('mark') == 'issue' else ''
+    return '; '.join(filter(None, (f'{SOURCES[row["source"]]}, {row["location"]}', version, found, _setting(row), row.get('note'))))
+
+
+def _setting(row: dict) -> str:
+    return ', '.join(f'{key.replace("_", " ")}: {value}' for key, value in (row.get('setting') or {}).items())
 
 
 def to_text(sections: Iterable[Section]) -> Group:

@@ -107,3 +107,19 @@ def test_what_is_wrong_is_said(root):
     refused("1 of the 8 images and masks of '.*train' do not exist, first '.*b.png'")
     (root / 'list.txt').write_text('\n')
     refused('names no image', names='list.txt')
+
+
+def test_crops_are_mirrored_with_their_masks_and_keep_their_colours(root):
+    settings = dict(PARTS, names='list.txt', ignore=[3], augment=True, scale=(0.8, 1.0), jitter=0.0)
+    plain, mirrored = (SegmentedImages(str(root), **settings, flip=flip) for flip in (0.0, 1.0))
+    some = SegmentedImages(str(root), **settings, flip=0.5)
+    turned = 0
+    for epoch in range(12):
+        key = (3, epoch, 1)
+        expected = plain[key]
+        found = mirrored[key]
+        assert torch.equal(found['image'], expected['image'].flip(-1)) and torch.equal(found['mask'], expected['mask'].flip(-1))
+        assert torch.equal(mirrored.read_mask(key), found['mask']) and torch.equal(some.read_mask(key), some[key]['mask'])
+        turned += torch.equal(some[key]['mask'], found['mask'])
+    assert 2 < turned < 10
+    assert not torch.equal(plain[3, 0, 1]['image'], plain[3, 1, 1]['image'])

@@ -41,6 +41,17 @@ def test_wrapped_datasets(tmp_path):
     assert [part.data_root for part in cfg.train_dataloader.dataset.datasets] == [str(tmp_path)] * 2
 
 
+def test_images_with_masks_of_protocols(tmp_path):
+    for kind in ('images', 'annotations'):
+        for part in ('train', 'validation'):
+            (tmp_path / kind / part).mkdir(parents=True)
+    cfg = Config.fromfile(ROOT / 'dense/hummingbird_ade20k.py')
+    use_data(cfg, str(tmp_path))
+    for dataset, part in ((cfg.test_dataloader.dataset, 'validation'), (cfg.test_cfg.bank.dataset, 'train')):
+        assert dataset.data_root == str(tmp_path)
+        assert (dataset.images, dataset.masks) == (f'images/{part}', f'annotations/{part}')
+
+
 def test_davis_and_what_is_missing(tmp_path):
     cfg = Config.fromfile(ROOT / 'video/davis2017.py')
     use_data(cfg, str(tmp_path))

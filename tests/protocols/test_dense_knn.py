@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from itertools import permutations
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 from processes import run_ranks
 from torch.nn.functional import interpolate, one_hot
 
+from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.errors import InputError
 from mmdssl.protocols.dense_knn import HummingbirdMetric, choose_patches, hungarian_miou, mean_iou, pixel_counts
 from mmdssl.protocols.knn import largest, nearest
 from mmdssl.protocols.patches import PatchBatch
 
+ROOT = Path(__file__).parents[2]
 CLASSES, VOID = 4, 255
 
 
@@ -81,6 +84,13 @@ def ious(truth, predicted, numbers):
 
 def best_assignment(matrix):
     return 100 * max(np.mean([matrix[i, j] for i, j in enumerate(order)]) for order in permutations(range(len(matrix))))
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    root = tmp_path_factory.mktemp('world') / 'sample'
+    make_sample_world(root, train=10, val=10, size=16, coco=(0, 0), ade20k=(5, 3), clips=(0, 0), workers=1)
+    return root / 'ade20k'
 
 
 @pytest.fixture
@@ -210,6 +220,15 @@ def test_what_cannot_be_measured_is_said(bank, queries):
         given[place] = Given(given[place].values, torch.full_like(given[place].masks, VOID))
         with pytest.raises(InputError, match="no pixel of the masks of 'data' has a class"):
             HummingbirdMetric()(*given)
+
+
+def test_a_backbone_from_the_command_line(evaluated, world):
+    """The same metrics on two processes, and from features that were kept."""
+    config, options = ROOT / 'configs/dense/small_hummingbird_world.py', ('test_cfg.bank.num_workers=0', 'test_dataloader.dataset.size=64',
+                                                                         'test_cfg.bank.dataset.size=64')
+    found = evaluated(config, world, *options)
+    assert set(found) == {'mIoU_hbird', 'mIoU_clean', 'accuracy_clean'} and 0 < found['mIoU_clean'] < 100
+    assert evaluated(config, world, *options, processes=2) == pytest.approx(found, abs=1e-3)
 
 
 def as_rank(values, masks, folder):

@@ -93,6 +93,26 @@ def test_source_and_doubts_of_a_row_are_a_footnote_that_like_rows_share():
         assert 'epochs, backbone inferred' in form
 
 
+def test_recalled_rows_are_marked_wherever_rows_are_printed():
+    """With a dagger at the method, and what it means below the table; read ones are not, and a table without any says nothing of it."""
+    linear = record(task='linear-leopart', dataset_name='voc12', framework=None, metrics=dict(mIoU_leopart=60.), setting=dict(mask=100))
+    section, = compare([linear])
+    recalled = {row['method'] for row in published_rows('linear-leopart', 'voc12', None, 'vit-s/16') if row.get('mark') == 'recalled'}
+    assert recalled == {'DINO'}
+    assert {row.cells[0] for row in section.rows if '†' in row.cells[0]} == {'DINO †'}
+    assert {'Leopart', 'CrOC', 'NeCo on DINO'} <= {row.cells[0] for row in section.rows}
+    assert section.sentences == ['† Recalled, not read in its source: check it before it is quoted.']
+    assert section.rows[0].note == 'mask: 100' and 'as of 393216026b4d' in ' '.join(section.notes)
+    for form in (plain([section]), to_html([section], 't'), to_markdown([section], 't')):
+        assert 'DINO †' in form and '† Recalled' in form
+    assert not compare([record()])[0].sentences
+
+
+def test_a_row_of_a_thread_says_so():
+    section, = compare([record(task='linear-ibot', dataset_name='ade20k', framework=None, backbone='vit-b/16', metrics=dict(mIoU=30.))])
+    assert 'issues of bytedance/ibot, issue 18; in a thread' in section.notes[0]
+
+
 def test_what_was_changed_in_our_recipe_is_a_footnote():
     section, = compare([record(changes=['train_cfg.max_epochs=1', '--amp bf16']), record(changes=[])])
     assert [row.note for row in section.rows[:2]] == ['with train_cfg.max_epochs=1, --amp bf16', '']
@@ -100,7 +120,7 @@ def test_what_was_changed_in_our_recipe_is_a_footnote():
 
 @pytest.mark.parametrize('name, value, text', [
     ('mIoU', 38.25, '38.2'), ('mIoU', None, DASH), ('box_APL', -100., DASH), ('J_decay', -3.42, '-3.4'),
-    ('seconds_per_frame', 0.13752, '0.138')])
+    ('seconds_per_frame', 0.13752, '0.138'), ('rmse', 0.4032, '0.403')])
 def test_number(name, value, text):
     assert number(name, value) == text
 

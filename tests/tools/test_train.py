@@ -288,6 +288,42 @@ def test_own_images_with_labels_elsewhere(main, here, capsys):
     assert 'k-NN is off' not in capsys.readouterr().out
 
 
+def masks(root: Path, parts: tuple[str, str]) -> None:
+    """Six images to learn from and two to ask of, of 20 x 24 px, with the ids 1 and 2."""
+    for part, number in zip(parts, (6, 2)):
+        images(root / 'images' / part, number)
+        images(root / 'annotations' / part, number)
+        for path in (root / 'annotations' / part).iterdir():
+            Image.fromarray(np.array(Image.open(path))[..., 0] % 2 + 1).save(path)
+    (root / 'classes.txt').write_text('one\ntwo\n')
+
+
+def test_patches_are_measured_beside_knn_and_change_nothing_else(main, here, capsys):
+    masks(here / 'dense', ('training', 'validation'))
+    short = ['--cfg-options', 'train_cfg.max_epochs=1']
+    assert main(['tiny.py', '--work-dir', 'plain', *short]) == 0
+    capsys.readouterr()
+    assert main(['tiny.py', '--work-dir', 'dense_too', '--dense', 'dense', *short]) == 0
+    plain, dense = (torch.load(here / name / 'epoch_1.pth', weights_only=False)['state_dict'] for name in ('plain', 'dense_too'))
+    assert all(torch.equal(plain[name], dense[name]) for name in plain)
+    for without, record in zip(records(here / 'plain'), records(here / 'dense_too')):
+        metrics = dict(record['metrics'])
+        assert all(0 <= metrics.pop(name) <= 100 for name in ('mIoU_hbird', 'mIoU_clean', 'accuracy_clean'))
+        assert metrics == without['metrics'] and record['task'] == 'knn'
+    assert re.search(r'Epoch\(val\) \[1\]  knn3_top1: [\d.]+  mIoU_hbird: [\d.]+  mIoU_clean: ', capsys.readouterr().out)
+    assert [path.name[:4] for path in (here / 'dense_too').glob('best_*')] == ['best'], 'by k-NN, as without'
+
+
+def test_patches_without_knn_or_masks_are_refused(main, here, capsys):
+    masks(here / 'dense', ('train', 'val'))
+    assert main(['tiny.py', '--data', 'data/train', '--dense', 'dense']) == 2
+    assert '--dense measures patches beside k-NN, which is off' in capsys.readouterr().err
+    assert main(['tiny.py', '--dense', 'data']) == 2
+    assert "'data' has no folder 'images/training'" in capsys.readouterr().err
+    assert main(['tiny.py', '--dense', 'dense']) == 2
+    assert re.search(r"the mask '.*0.png' has the id 2, which is of none of the 2 classes", capsys.readouterr().err)
+
+
 def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here, capfd, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['tools/train.py'])
     stop_in_iteration(monkeypatch, 2, signal.SIGINT)

@@ -35,10 +35,11 @@ class RecordHook(Hook):
             ``'video-segmentation'`` ...
         dataset: Name of the evaluation data, as the published rows have it.
         framework: Head and schedule, as the published rows have it.
+        setting: What else numbers must agree in to be compared, such as ``dict(mask=100)``.
     """
 
-    def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None):
-        self.labels = dict(task=task, dataset_name=dataset, framework=framework)
+    def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None, setting: dict | None = None):
+        self.labels = dict(task=task, dataset_name=dataset, framework=framework, setting=setting)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._record(runner, runner.val_dataloader.dataset, metrics, epoch=runner.epoch, iteration=runner.iter)
@@ -67,8 +68,9 @@ class RecordHook(Hook):
 
 
 def _subset(runner: Runner) -> dict[str, str]:
-    """Which labels were trained on, where they are not all that there are."""
-    subset = getattr(runner.train_dataloader.dataset, 'subset', None) if runner._train_loop else None
+    """Which labels were learnt from, where they are not all that there are."""
+    loader = runner.train_dataloader if runner._train_loop else getattr(runner._test_loop, 'bank', None)
+    subset = getattr(loader.dataset, 'subset', None) if loader else None
     return dict(labels=subset) if subset else {}
 
 
