@@ -8,13 +8,15 @@ from mmdssl.datasets.image_folder import ImageFolder
 from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.labelled_folder import LabelledFolder
 from mmdssl.datasets.labelled_views import LabelledViews
+from mmdssl.datasets.object_boxes import CocoBoxes, VOCBoxes
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
+from mmdssl.datasets.salient_objects import SalientObjects
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.voc_instances import VOCInstances
 
-__all__ = ['DAVIS', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList', 'LabelledFolder',
-           'LabelledViews', 'RevisitedDataset', 'TransferDataset', 'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor',
-           'collate_views', 'transforms']
+__all__ = ['DAVIS', 'CocoBoxes', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList',
+           'LabelledFolder', 'LabelledViews', 'RevisitedDataset', 'SalientObjects', 'TransferDataset', 'VOCBoxes', 'VOCInstances',
+           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
