@@ -23,6 +23,7 @@ from mmdssl.protocols.frozen import FrozenBackbone
 from mmdssl.registry import METRICS, MODELS
 
 KEYS = Extractor(facet='key', read='patches')
+TIED = 1e-9
 COPIES = 6  # of a matrix of all pairs of patches, that its eigenvectors need
 
 
@@ -81,7 +82,7 @@ def normalized_cut(patches: Tensor, threshold: float = 0.2, weight: float = 1e-5
 
     Two patches are linked by 1 where the cosine of their features is above a threshold, else by a small weight. Of ``(D - W) y =
     lambda D y``, with the sums of W on the diagonal of D, the second eigenvector is split at its mean; the object is on the side of the
-    entry that is farthest from zero, the seed. Solved as ``D^-1/2 (D - W) D^-1/2``, in fp64.
+    entry that is farthest from zero, the seed; of equal ones the first. Solved as ``D^-1/2 (D - W) D^-1/2``, in fp64.
 
     Args:
         patches: ``(N, D)``.
@@ -96,7 +97,8 @@ def normalized_cut(patches: Tensor, threshold: float = 0.2, weight: float = 1e-5
     root = graph.sum(1).rsqrt()
     laplacian = torch.eye(len(graph), dtype=graph.dtype, device=graph.device) - root[:, None] * graph * root
     vector = root * torch.linalg.eigh(laplacian).eigenvectors[:, min(1, len(graph) - 1)]
-    seed = int(vector.abs().argmax())
+    size = vector.abs()
+    seed = int((size >= size.max() * (1 - TIED)).byte().argmax())  # rounding would choose among patches that are linked to the same ones
     above = vector > vector.mean()
     return (vector, above, seed) if above[seed] else (-vector, ~above, seed)
 
