@@ -1,4 +1,4 @@
-# TokenCut's mask of what is salient: data/ECSSD with images/*.jpg and ground_truth_mask/*.png. No bilateral solver.
+# TokenCut's mask of what is salient: data/ECSSD with images/*.jpg and ground_truth_mask/*.png
 _base_ = '../_base_/frozen_runtime.py'
 model = dict(type='TokenCutSaliency', threshold=0.2, weight=1e-5)
 test_dataloader = dict(dataset=dict(

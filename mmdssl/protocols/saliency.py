@@ -1,4 +1,4 @@
-"""The eigenvector of TokenCut as a mask of what stands out in an image.
+"""What TokenCut finds as a mask of what stands out in an image.
 
 Wang et al., "Self-Supervised Transformers for Unsupervised Object Discovery using Normalized Cut", CVPR 2022, Sec. 4.2.
 """
@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from PIL import Image
-from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from mmdssl.arguments import Positive
+from mmdssl.protocols.bilateral import bilateral_solve
 from mmdssl.protocols.discovery import TokenCut
 from mmdssl.registry import METRICS, MODELS
 
@@ -28,7 +28,7 @@ def scores_by_threshold(saliency: np.ndarray, truth: np.ndarray, beta_squared: f
     where both are 0.
 
     Args:
-        saliency: ``(H, W)`` in [0, 1].
+        saliency: ``(H, W)``, in [0, 1] or near it.
         truth: ``(H, W)`` bool.
         beta_squared: Weight of the precision.
 
@@ -47,10 +47,12 @@ def scores_by_threshold(saliency: np.ndarray, truth: np.ndarray, beta_squared: f
 
 @MODELS.register_module()
 class TokenCutSaliency(TokenCut):
-    """``mask`` ``(H, W)`` bool of the object that TokenCut finds in ``image`` ``(3, H, W)`` uint8, and its eigenvector, ``saliency``
-    ``(H, W)`` fp64, stretched to [0, 1] and highest at the object.
+    """Three ``maps`` ``(H, W)`` fp64 of what is salient in ``image`` ``(3, H, W)`` uint8, each under its name.
 
-    The image is resized (Lanczos) to the nearest multiple of the patch, not padded; both maps are brought to its own size by nearest
+    ``''`` is the mask, 0 and 1, of the object that TokenCut finds; ``'eigenvector'`` what that is cut from, stretched to [0, 1] and
+    highest at the object; ``'bilateral'`` the mask after :func:`mmdssl.protocols.bilateral.bilateral_solve`.
+
+    The image is resized (Lanczos) to the nearest multiple of the patch, not padded; what is found is brought to its own size by nearest
     neighbour. Arguments are those of TokenCut.
     """
 
@@ -59,23 +61,21 @@ class TokenCutSaliency(TokenCut):
         height, width = sample['image'].shape[-2:]
         patch = self.backbone.patch_size
         rows, columns = (max(round(side / patch), 1) * patch for side in (height, width))
-        image = to_pil_image(sample['image'].cpu()).resize((columns, rows), Image.Resampling.LANCZOS)
-        images = self.data_preprocessor.normalise(pil_to_tensor(image))[None]
-        vector, mask = self.cut(images)
+        image = to_pil_image(sample['image'].cpu())
+        resized = pil_to_tensor(image.resize((columns, rows), Image.Resampling.LANCZOS))
+        vector, mask = self.cut(self.data_preprocessor.normalise(resized)[None])
         vector = (vector - vector.min()) / (vector.max() - vector.min()).clamp(min=torch.finfo(vector.dtype).tiny)
-        return dict(mask=_stretched(mask.double(), (height, width)) > 0, saliency=_stretched(vector, (height, width)))
-
-
-def _stretched(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(cells[None, None], size, mode='nearest')[0, 0]
+        cells = torch.stack([mask.double(), vector])
+        mask, vector = F.interpolate(cells[None], (height, width), mode='nearest')[0].numpy()
+        return dict(maps={'': mask, 'eigenvector': vector, 'bilateral': bilateral_solve(np.array(image), mask)})
 
 
 @METRICS.register_module()
 class SaliencyMetric(BaseMetric):
-    """``maxF``, ``IoU`` and ``accuracy`` of the mask, and ``maxF_eigenvector`` of the map that it is cut from; in percent.
+    """``maxF``, ``IoU`` and ``accuracy`` of each predicted map, with its name behind: ``maxF_bilateral``; in percent.
 
     All are means over images. F (:func:`scores_by_threshold`) is that of the threshold with the highest mean; of a mask it is the same at
-    every threshold.
+    every threshold. The other two are those of what is above 0.5.
 
     Args:
         beta_squared: Weight of the precision in F.
@@ -89,12 +89,19 @@ class SaliencyMetric(BaseMetric):
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sample, prediction in zip(data_batch, data_samples):
-            truth, mask, saliency = (found.cpu().numpy() for found in (sample['mask'], prediction['mask'], prediction['saliency']))
-            soft = scores_by_threshold(saliency, truth, self.beta_squared)
-            hard = scores_by_threshold(mask.astype(float), truth, self.beta_squared)
-            union = (mask | truth).sum()
-            self.results.append((hard, soft, (mask & truth).sum() / union if union else 1., (mask == truth).mean()))
+            truth = sample['mask'].cpu().numpy()
+            self.results.append({name: self._scores(saliency, truth) for name, saliency in prediction['maps'].items()})
+
+    def _scores(self, saliency: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float, float]:
+        mask = saliency > 0.5
+        union = (mask | truth).sum()
+        return (scores_by_threshold(saliency, truth, self.beta_squared), (mask & truth).sum() / union if union else 1.,
+                (mask == truth).mean())
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        hard, soft, overlap, accuracy = (100 * np.mean(part, axis=0) for part in zip(*results))
-        return dict(maxF=float(hard.max()), IoU=float(overlap), accuracy=float(accuracy), maxF_eigenvector=float(soft.max()))
+        metrics = {}
+        for name in results[0]:
+            curve, overlap, accuracy = (100 * np.mean(part, axis=0) for part in zip(*(result[name] for result in results)))
+            found = dict(maxF=curve.max(), IoU=overlap, accuracy=accuracy)
+            metrics.update({f'{key}_{name}'.rstrip('_'): float(value) for key, value in found.items()})
+        return metrics

@@ -11,8 +11,9 @@ from mmdssl.registry import METRICS, MODELS
 
 ROOT = Path(__file__).parents[2] / 'configs/dense'
 METHODS = ('lost', 'tokencut', 'attention')
-CONFIGS = {path.stem: Config.fromfile(path) for prefix in (*METHODS, *(f'small_{method}' for method in METHODS), 'saliency')
-           for path in sorted(ROOT.glob(f'{prefix}[_-]*.py'))}
+KINDS = (*METHODS, 'saliency', 'attention-jaccard')
+PATHS = [path for kind in KINDS for size in ('', 'small_') for path in sorted(ROOT.glob(f'{size}{kind}[_-]*.py'))]
+CONFIGS = {path.stem: Config.fromfile(path) for path in PATHS}
 
 
 @pytest.mark.parametrize('name', CONFIGS)
