@@ -93,7 +93,7 @@ def normalized_cut(patches: Tensor, threshold: float = 0.2, weight: float = 1e-5
         The eigenvector ``(N,)`` fp64, positive at the seed; the side of the object ``(N,)`` bool; and the number of the seed.
     """
     normalised = F.normalize(patches, dim=1)
-    graph = torch.where(normalised @ normalised.T > threshold, 1., weight).double()
+    graph = (normalised @ normalised.T > threshold).double().clamp(min=weight)
     root = graph.sum(1).rsqrt()
     laplacian = torch.eye(len(graph), dtype=graph.dtype, device=graph.device) - root[:, None] * graph * root
     vector = root * torch.linalg.eigh(laplacian).eigenvectors[:, min(1, len(graph) - 1)]

@@ -217,6 +217,18 @@ def test_what_is_wrong_with_coco_is_said(coco_root):
         coco_boxes(coco_root)
 
 
+def test_boxes_of_real_photos_lie_in_them(real_data):
+    root = real_data / 'tinycoco'
+    dataset = CocoBoxes('annotations/instances_train2017.json', dict(img='images/train2017'), str(root), max_side=192)
+    coco = json.loads((root / 'annotations/instances_train2017.json').read_text())
+    samples = [dataset[i] for i in range(len(dataset))]
+    assert sum(len(sample['boxes']) for sample in samples) == sum(not found['iscrowd'] for found in coco['annotations'])
+    for sample in samples:
+        height, width = sample['image'].shape[1:]
+        boxes = sample['boxes']
+        assert max(height, width) == 192 and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= torch.tensor([width, height]) + 1e-3).all()
+
+
 def test_corloc_from_the_command_line_with_one_process_and_two(tmp_path, tiny_backbone, tiny_weights, evaluated):
     root = make_colours(tmp_path / 'voc', number=5)
     found = evaluated('configs/dense/tokencut_voc07.py', root)
