@@ -84,9 +84,11 @@ def test_components_and_boxes_equal_a_flood():
 
 
 def test_images_are_padded_with_zeros_below_and_right():
-    image = torch.randn(1, 3, 17, 24)
-    padded = pad_to_patches(image, 8)
-    assert padded.shape == (1, 3, 24, 24) and torch.equal(padded[..., :17, :], image) and not padded[..., 17:, :].any()
+    for height, width in ((17, 24), (24, 23), (16, 24)):
+        image = torch.randn(1, 3, height, width)
+        padded = pad_to_patches(image, 8)
+        assert padded.shape[2:] == (-(-height // 8) * 8, 24) and torch.equal(padded[..., :height, :width], image)
+        assert not padded[..., height:, :].any() and not padded[..., width:].any()
 
 
 def test_keys_are_those_of_the_last_block(tiny_backbone):
