@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from mmdssl.cli.guard import guarded
@@ -20,8 +21,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--coco', default=(48, 16), help='COCO images', **pair)
     parser.add_argument('--ade20k', default=(32, 8), help='ADE20K images', **pair)
     parser.add_argument('--clips', default=(2, 3), help='DAVIS sequences', **pair)
-    parser.add_argument('--frames', type=int, default=16, help='frames of a DAVIS sequence')
-    parser.add_argument('--workers', type=int, default=2, help='processes that render')
+    parser.add_argument('--frames', type=int, default=16, help='frames of a sequence of DAVIS, JHMDB and VIP')
+    parser.add_argument('--voc', default=(48, 24), help='Pascal VOC 2012 images', **pair)
+    parser.add_argument('--saliency', type=int, default=24, help='ECSSD images')
+    parser.add_argument('--jhmdb', default=(0, 4), help='JHMDB clips', **pair)
+    parser.add_argument('--vip', default=(0, 4), help='VIP videos', **pair)
+    parser.add_argument('--spair', type=int, nargs=3, default=(0, 0, 40), metavar=('TRAIN', 'VAL', 'TEST'), help='SPair-71k images')
+    parser.add_argument('--nyu', default=(48, 24), help='NYU depth images', **pair)
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that render')
     args = parser.parse_args(argv)
     return guarded(lambda: make_sample_world(**vars(args)))
 

@@ -47,11 +47,17 @@ IMAGE = ('classification/knn', 'classification/linear_features', 'classification
          'classification/logistic_1percent', 'classification/clustering', 'classification/cost')
 # Trained on augmented images, which takes minutes with a small transformer, and days with others: those have configs of their own.
 TRAINED = ('classification/small_linear', 'classification/small_finetune')
+# What frozen features tell about pixels: the configs, and the folder of the world that each reads.
+FROZEN = {
+    'video/small_davis2017_world': 'davis',
+}
 PARTS = 'train', 'val'
 SMALL = 96  # pixels of the images of pretraining
 WORLDS = {
     'quick': dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8)),
     'image': dict(train=2000, val=400, size=96, coco=(0, 0), ade20k=(0, 0), clips=(0, 0)),
+    'frozen': dict(train=10, val=10, size=16, coco=(0, 96), ade20k=(96, 48), clips=(0, 8), voc=(96, 48), saliency=48, jhmdb=(0, 8),
+                   vip=(0, 6), spair=(0, 0, 80), nyu=(96, 48)),
 }
 TAIL = 20  # lines of the log of a job that failed
 WIDTH = 160  # of the widest table, also where the window is narrower
@@ -88,8 +94,18 @@ class Job:
         return ROOT / f'configs/{self.config}.py'
 
     @property
+    def data(self) -> str:
+        """The folder below ``--data`` that it reads."""
+        return FROZEN.get(self.config) or FOLDERS[self.task]
+
+    @property
     def trains(self) -> bool:
         return 'train_dataloader' in json.loads(config_text(self.file))
+
+    @property
+    def amp(self) -> str:
+        """Where the config of a job that does not train has the precision."""
+        return 'test_cfg.amp' if json.loads(config_text(self.file))['test_cfg']['type'] == 'ProtocolLoop' else 'model.amp'
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,18 +118,19 @@ def main(argv: list[str] | None = None) -> int:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', help='a .pth or .safetensors file, from mmdssl or anywhere')
-    parser.add_argument('--suite', choices=['quick', 'image', 'dense', 'video', 'all'], default='quick',
-                        help='quick: dense tasks on the sample world, in minutes, against random weights; image: k-NN, linear '
+    parser.add_argument('--suite', choices=['quick', 'frozen', 'image', 'dense', 'video', 'all'], default='quick',
+                        help='quick: dense tasks on the sample world, in minutes, against random weights; frozen: dense protocols '
+                        'that train no backbone, on the sample world, against random weights; image: k-NN, linear '
                         'classifiers also with few labels, clustering and cost, of small transformers fine-tuning too, against '
                         'random weights; dense: COCO and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
     parser.add_argument('--random', action='store_true',
-                        help='measure random weights too, as the quick and the image suite always do')
+                        help='measure random weights too, as the quick, the frozen and the image suite always do')
     parser.add_argument('--network', choices=['teacher', 'student'],
                         help='where the checkpoint has both; by default the one that its authors evaluate')
     parser.add_argument('--gpus', type=int, default=1,
                         help='processes per job, through tools/dist_train.sh and tools/dist_test.sh')
     parser.add_argument('--data', type=Path, metavar='FOLDER',
-                        help='folder with coco/, ade20k/ and davis/, as far as they are needed; for the image suite one with '
+                        help='folder with coco/, ade20k/, davis/ and so on, as far as they are needed; for the image suite one with '
                         'train/ and val/, a folder for each class in both')
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='CONFIG.KEY=VALUE',
@@ -184,10 +201,10 @@ def plan(suite: str, random: bool, kind: str) -> list[Job]:
     if suite == 'image':
         configs = [*IMAGE, *(TRAINED if kind == 'small' else ())]
         return [Job(config, suite, each) for config in configs for each in (True, False)]
-    if suite == 'quick':
+    if suite in ('quick', 'frozen'):
         if kind == 'resnet50':
-            raise InputError('the quick suite is for vision transformers: use --suite dense or video for a ResNet-50')
-        return [Job(config, suite, each) for config in QUICK for each in (True, False)]
+            raise InputError(f'the {suite} suite is for vision transformers: use --suite dense or video for a ResNet-50')
+        return [Job(config, suite, each) for config in (QUICK if suite == 'quick' else FROZEN) for each in (True, False)]
     configs = [(config, 'dense') for config in DENSE[kind] if suite in ('dense', 'all')]
     configs += [(VIDEO[kind], 'video')] * (suite in ('video', 'all'))
     return [Job(config, name, each) for config, name in configs for each in ((True, False) if random else (False, ))]
@@ -218,7 +235,7 @@ def options(job: Job, args: argparse.Namespace) -> list[str]:
     if args.network and not job.random:
         chosen.append(f'model.backbone.init_cfg.network={args.network}')
     if args.amp and not job.trains:
-        chosen.append(f'{"model" if job.task == "video" else "test_cfg"}.amp={args.amp}')
+        chosen.append(f'{job.amp}={args.amp}')
     return chosen
 
 
@@ -248,9 +265,9 @@ def config_text(file: Path) -> str:
 
 
 def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
-    """Check ``--data``; without it the quick and the image suite render a world."""
+    """Check ``--data``; without it the quick, the frozen and the image suite render a world."""
     if args.data:
-        needed = PARTS if args.suite == 'image' else dict.fromkeys(FOLDERS[job.task] for job in jobs)
+        needed = PARTS if args.suite == 'image' else dict.fromkeys(job.data for job in jobs)
         for folder in needed:
             if not Path(args.data, folder).is_dir():
                 raise InputError(f"--data '{args.data}' has no folder '{folder}': put or link the data set there")
@@ -262,7 +279,8 @@ def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
 
 def find_record(folder: Path, job: Job, key: dict[str, str]) -> dict | None:
     """The result of a job of these very weights and recipe."""
-    found = [record for record in own_results(folder) if record['job'] == job.name and key.items() <= record.items()]
+    wanted = dict(key, job=job.name, suite=job.suite)
+    found = [record for record in own_results(folder) if wanted.items() <= record.items()]
     return found[-1] if found else None
 
 
@@ -309,7 +327,7 @@ def prepare(folder: Path, key: dict[str, str]) -> None:
 
 def command(job: Job, args: argparse.Namespace) -> list[str]:
     rest = ['--work-dir', args.work_dir / job.name]
-    rest += ['--data', args.data / FOLDERS[job.task]] if args.data else []
+    rest += ['--data', args.data / job.data] if args.data else []
     rest += ['--random'] if job.random else []
     chosen = options(job, args)
     if job.suite == 'image' and not job.trains:
@@ -357,14 +375,14 @@ def final_record(folder: Path, job: Job) -> dict | None:
 
 def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], source: str, console: Console) -> None:
     """Print the tables of all results of these weights and write them to ``table.md`` and ``table.html``."""
-    records = {record['job']: record for record in own_results(args.work_dir) if record['source'] == source}
+    records = {(record['suite'], record['job']): record for record in own_results(args.work_dir) if record['source'] == source}
     for job in jobs:  # not those of another recipe
-        records[job.name] = find_record(args.work_dir, job, keys[job])
+        records[job.suite, job.name] = find_record(args.work_dir, job, keys[job])
     found = [record for record in records.values() if record]
-    quick, image = ([record for record in found if record['suite'] == suite] for suite in ('quick', 'image'))
-    sections = [section(some) for section, some in ((quick_section, quick), (image_section, image)) if some]
+    quick, frozen, image = ([record for record in found if record['suite'] == suite] for suite in ('quick', 'frozen', 'image'))
+    sections = [section(some) for section, some in ((quick_section, quick), (frozen_section, frozen), (frozen_section, image)) if some]
     published = [record for record in image if record.get('dataset_name') == 'imagenet-1k' and record['weights'] == 'pretrained']
-    sections += compare([*published, *(record for record in found if record not in [*quick, *image])])
+    sections += compare([*published, *(record for record in found if record not in [*quick, *frozen, *image])])
     if not sections:
         if args.table_only:
             raise InputError(f"'{args.work_dir}' has no results of '{args.checkpoint}': leave --table-only out")
@@ -376,7 +394,7 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
     console.print(f'Also in {args.work_dir / "table.md"} and {args.work_dir / "table.html"}')
 
 
-def image_section(records: list[dict]) -> Section:
+def frozen_section(records: list[dict]) -> Section:
     """A line for each metric of each protocol: random weights, these, and the wall time of the jobs."""
     pairs: dict[str, dict[str, dict]] = {}
     for record in records:
@@ -392,14 +410,15 @@ def image_section(records: list[dict]) -> Section:
             rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after), gain,
                              *(seconds if not i else ('', ''))]))
     named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
-    first = records[0]
-    title = ', '.join(filter(None, ('Frozen features', first.get('dataset_name'), first.get('backbone'))))
+    common = [{record.get(key) for record in records} for key in ('dataset_name', 'backbone')]
+    title = ', '.join(['Frozen features', *(value for values in common if len(values) == 1 and (value := values.pop()))])
     return Section(title, ['protocol', 'random weights', named, 'gain', 'seconds, random', 'seconds'], rows)
 
 
 def is_score(name: str) -> bool:
     """Whether a metric is a percentage, of which more is better."""
-    return re.search(r'top[15]$|mean_per_class|map11|nmi|ari|accuracy|_val$', name) is not None
+    return re.search(r'top[15]$|mean_per_class|map11|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|delta1|^[jf]([&_]|$)',
+                     name.lower()) is not None
 
 
 def plain(name: str, value: float | None) -> str:

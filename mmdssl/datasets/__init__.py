@@ -13,10 +13,11 @@ from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
 from mmdssl.datasets.salient_objects import SalientObjects
 from mmdssl.datasets.samplers import EpochSampler
+from mmdssl.datasets.segmented_images import SegmentedImages
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.voc_instances import VOCInstances
 
 __all__ = ['DAVIS', 'CocoBoxes', 'CocoImages', 'Copydays', 'EpochSampler', 'ImageDataset', 'ImageFolder', 'ImageList',
-           'LabelledFolder', 'LabelledViews', 'RevisitedDataset', 'SalientObjects', 'TransferDataset', 'VOCBoxes', 'VOCInstances',
-           'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']
+           'LabelledFolder', 'LabelledViews', 'RevisitedDataset', 'SalientObjects', 'SegmentedImages', 'TransferDataset', 'VOCBoxes',
+           'VOCInstances', 'ViewGroup', 'Views', 'ViewsPreprocessor', 'collate_views', 'transforms']

@@ -19,6 +19,7 @@ from mmdssl.engine.replay import save_replay
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor, Features, extract
+from mmdssl.protocols.patches import PatchFeatures
 from mmdssl.protocols.propagation import PRECISIONS
 from mmdssl.registry import LOOPS, METRICS
 
@@ -114,12 +115,13 @@ def step_seed(seed: int, iteration: int, rank: int) -> int:
 class ProtocolLoop(BaseLoop):
     """Validation or test by protocols on frozen features: what do those of a labelled bank say of the queries?
 
-    Features are those of ``model.backbone``. Every process computes a share of them, and is then given all.
+    Features are those of ``model.backbone``. Every process computes a share of them, and is then given all; of patches, whose protocols
+    are given :class:`mmdssl.protocols.patches.PatchFeatures`, its share alone.
 
     Args:
         runner: The runner.
         dataloader: Config of the queries (``val_dataloader`` or ``test_dataloader``): a :class:`mmdssl.datasets.LabelledFolder`.
-            Sampler and collate function may be left out.
+            Sampler and collate function may be left out. For protocols on patches a :class:`mmdssl.datasets.SegmentedImages`.
         evaluator: Config of the protocol (``val_evaluator`` or ``test_evaluator``), for instance
             :class:`mmdssl.protocols.knn.KNNMetric`; or a list of several, whose metrics are put together. One without an ``extractor``
             is given the backbone, one with ``uses_bank = False`` no bank.
@@ -173,17 +175,22 @@ class ProtocolLoop(BaseLoop):
                 measured = self._features(extractor, any(getattr(protocol, 'uses_bank', True) for protocol in alike))
             for protocol in alike:
                 metrics.update(protocol(*measured))
+            for each in measured:
+                if isinstance(each, PatchFeatures):
+                    each.warn_of_unreadable()
         self.runner.call_hook(f'after_{stage}_epoch', metrics=metrics)
         self.runner.call_hook(f'after_{stage}')
         return metrics
 
-    def _features(self, extractor: Extractor, with_bank: bool) -> list[Features | None]:
+    def _features(self, extractor: Extractor, with_bank: bool) -> list[Features | PatchFeatures | None]:
         """Of the bank, None where it is not wanted, and of the queries."""
         model = unwrap(self.runner.model)
         cache = None if self.cache is None else FeatureCache(self.cache, model, self.runner.cfg.model, self.amp)
 
-        def read(loader: DataLoader) -> Features:
-            if cache is None:
-                return extract(model.backbone, loader, extractor, model.data_preprocessor.normalise, self.amp)
-            return cache.read(loader, self.settings[loader], extractor)
+        def read(loader: DataLoader) -> Features | PatchFeatures:
+            known = None if cache is None else cache.read(loader, self.settings[loader], extractor)
+            asked = model.backbone, loader, extractor, model.data_preprocessor.normalise, self.amp
+            if extractor.read == 'patches':
+                return PatchFeatures(*asked, kept=known)
+            return extract(*asked) if known is None else known
         return [read(self.bank) if with_bank else None, read(self.dataloader)]

@@ -108,17 +108,22 @@ class Features:
 
 
 @torch.no_grad()
+def read(backbone: nn.Module, images: Tensor, extractor: Extractor, normalise: Callable[[Tensor], Tensor],
+         amp: str | None = None) -> Tensor:
+    """Features of images ``(B, 3, H, W)`` uint8 in fp32, on the backbone's device. The arguments are those of :func:`extract`."""
+    with torch.autocast(next(backbone.parameters()).device.type, PRECISIONS.get(amp), enabled=amp is not None):
+        return extractor(backbone, normalise(images)).float()
+
+
 def read_batches(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor],
                  amp: str | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """This process's share of a dataset: indices ``(B,)``, labels and fp32 features of its batches, on the backbone's device.
 
     What cannot be decoded has a negative label. The arguments are those of :func:`extract`.
     """
-    device = next(backbone.parameters()).device
     for batch in dataloader:
-        with torch.autocast(device.type, PRECISIONS.get(amp), enabled=amp is not None):
-            values = extractor(backbone, normalise(batch['image']))
-        yield batch['index'].to(device), batch['label'].to(device), values.float()
+        values = read(backbone, batch['image'], extractor, normalise, amp)
+        yield batch['index'].to(values.device), batch['label'].to(values.device), values
 
 
 def extract(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor],

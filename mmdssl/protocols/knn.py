@@ -24,7 +24,7 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256, bank_chunk:
     The bank is read once, from beginning to end, so it may be a file that is mapped into memory and larger than that.
 
     Args:
-        bank: ``(n, D)`` on any device, of any length but 0.
+        bank: ``(n, D)`` on any device, of any length but 0; in bf16 its rows are taken for normalised, and queries are rounded too.
         queries: ``(m, D)``; the work is done where they are.
         k: Number of neighbours; the whole bank where it has fewer.
         chunk: Queries compared at a time.
@@ -36,9 +36,10 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256, bank_chunk:
     queries = normalize(queries, dim=-1)
     best: list[tuple[Tensor, Tensor]] = []
     for start in range(0, len(bank), bank_chunk):
-        part = normalize(bank[start:start + bank_chunk].to(queries.device), dim=-1)
+        part = bank[start:start + bank_chunk].to(queries.device)
+        part = part if bank.dtype == torch.bfloat16 else normalize(part, dim=-1)
         for i, some in enumerate(queries.split(chunk)):
-            cosines, indices = (some @ part.T).topk(min(k, len(part)))
+            cosines, indices = largest(_products(some, part), min(k, len(part)))
             indices += start
             if start:
                 cosines, indices = torch.cat([best[i][0], cosines], 1), torch.cat([best[i][1], indices], 1)
@@ -48,6 +49,28 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256, bank_chunk:
                 best.append((cosines, indices))
     cosines, indices = zip(*best)
     return torch.cat(cosines), torch.cat(indices)
+
+
+def largest(values: Tensor, k: int, group: int = 64) -> tuple[Tensor, Tensor]:
+    """``values.topk(k)`` of ``(m, n)``, faster where n is large: the groups of columns with the k largest maxima hold the k largest."""
+    per_group = values.shape[1] // group
+    if per_group < 4 * k:
+        return values.topk(k)
+    whole = per_group * group
+    groups = values[:, :whole].view(-1, group, per_group).amax(1).topk(k).indices
+    columns = torch.arange(0, whole, per_group, device=values.device)[:, None] + groups[:, None]
+    rest = torch.arange(whole, values.shape[1], device=values.device).expand(len(values), -1)
+    columns = torch.cat([columns.flatten(1), rest], 1)
+    found, places = values.gather(1, columns).topk(k)
+    return found, columns.gather(1, places)
+
+
+def _products(queries: Tensor, keys: Tensor) -> Tensor:
+    """Inner products in fp32, of fp32 queries and keys in fp32 or bf16."""
+    if keys.dtype != torch.bfloat16:
+        return queries @ keys.T
+    queries = queries.bfloat16()
+    return torch.mm(queries, keys.T, out_dtype=torch.float32) if keys.is_cuda else queries.float() @ keys.float().T
 
 
 def knn_classify(bank: Tensor, bank_labels: Tensor, queries: Tensor, num_classes: int, k: Sequence[int] = (20, ),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import os
 import shlex
 import subprocess
@@ -17,10 +18,28 @@ from scipy.ndimage import binary_dilation
 from torchvision.datasets import ImageFolder
 
 from mmdssl.datasets.sample_world import make_sample_world, scenes, writers
-from mmdssl.datasets.sample_world.render import _INTERVAL, _SUPPORT, FIRST_THING, Camera, Scene, Thing, _normal, render
+from mmdssl.datasets.sample_world.files import SCENE_SIZE
+from mmdssl.datasets.sample_world.render import (
+    _INTERVAL,
+    _SUPPORT,
+    FIRST_THING,
+    GROUND,
+    SHAPES,
+    SKY,
+    Camera,
+    Scene,
+    Thing,
+    _normal,
+    look,
+    project,
+    render,
+    surface_points,
+    visible,
+)
 from mmdssl.errors import InputError
 
 SMALL = dict(train=20, val=10, size=32, coco=(8, 6), ade20k=(3, 2), clips=(1, 2), frames=8)
+DENSE = dict(voc=(2, 1), saliency=1, jhmdb=(1, 1), vip=(0, 1), spair=(0, 0, 11), nyu=(1, 1))
 TOOL = Path(__file__).parents[2] / 'tools/make_sample_world.py'
 
 INSIDE = dict(
@@ -34,7 +53,7 @@ INSIDE = dict(
 @pytest.fixture(scope='module')
 def world(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp('sample') / 'world'
-    make_sample_world(root, workers=1, **SMALL)
+    make_sample_world(root, workers=1, **SMALL, **DENSE)
     return root
 
 
@@ -47,7 +66,8 @@ def load(path: Path) -> np.ndarray:
 
 
 def test_tool_with_two_workers_writes_the_same_bytes(world, tmp_path):
-    options = shlex.split('--train 20 --val 10 --size 32 --coco 8 6 --ade20k 3 2 --clips 1 2 --frames 8 --workers 2')
+    options = shlex.split('--train 20 --val 10 --size 32 --coco 8 6 --ade20k 3 2 --clips 1 2 --frames 8 --voc 2 1 '
+                          '--saliency 1 --jhmdb 1 1 --vip 0 1 --spair 0 0 11 --nyu 1 1 --workers 2')
     subprocess.run([sys.executable, TOOL, tmp_path / 'again', *options], check=True,
                    env={**os.environ, 'OMP_NUM_THREADS': '2'})
     assert files(world) == files(tmp_path / 'again')
@@ -55,7 +75,7 @@ def test_tool_with_two_workers_writes_the_same_bytes(world, tmp_path):
 
 
 def test_an_item_does_not_depend_on_how_many_there_are_but_on_the_seed(world, tmp_path):
-    few = dict(SMALL, val=10, train=10, coco=(1, 1), ade20k=(1, 1), clips=(1, 1))
+    few = dict(SMALL, val=10, train=10, coco=(1, 1), ade20k=(1, 1), clips=(1, 1), voc=(1, 1), saliency=1, spair=(0, 0, 1), nyu=(1, 1))
     make_sample_world(tmp_path / 'few', **few)
     make_sample_world(tmp_path / 'other', seed=1, **few)
     pictures = [name for name in files(tmp_path / 'few') if name.endswith(('jpg', 'png'))]
@@ -65,13 +85,23 @@ def test_an_item_does_not_depend_on_how_many_there_are_but_on_the_seed(world, tm
 
 def test_a_complete_world_is_left_alone_and_anything_else_is_not_touched(world, capsys):
     before = (world / 'world.json').stat().st_mtime_ns
-    make_sample_world(world, **SMALL)
+    make_sample_world(world, **SMALL, **DENSE)
     assert 'already' in capsys.readouterr().out
     assert (world / 'world.json').stat().st_mtime_ns == before
     with pytest.raises(InputError, match='something else'):
         make_sample_world(world, **dict(SMALL, seed=1))
+    with pytest.raises(InputError, match='something else'):
+        make_sample_world(world, **SMALL)
     with pytest.raises(InputError, match='train=3: .* at least 10'):
         make_sample_world(world, **dict(SMALL, train=3))
+
+
+def test_parts_of_no_items_are_not_written_and_change_no_other(world, tmp_path):
+    make_sample_world(tmp_path / 'bare', **SMALL)
+    assert {path.name for path in world.iterdir()} - {path.name for path in (tmp_path / 'bare').iterdir()} == {*DENSE}
+    assert set(json.loads((world / 'world.json').read_text())) - set(json.loads((tmp_path / 'bare/world.json').read_text())) == {*DENSE}
+    other = [name for name in files(tmp_path / 'bare') if name != 'world.json']
+    assert filecmp.cmpfiles(world, tmp_path / 'bare', other, shallow=False)[1:] == ([], [])
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
@@ -149,7 +179,7 @@ def test_coco_masks_are_what_the_rendering_shows(world):
     coco = COCO(world / 'coco/annotations/instances_train2017.json')
     rng = np.random.default_rng([0, 1, 0, 0])
     scene = scenes.gathering(rng, rng.integers(5, 14), False)
-    image, numbers = render(scene, *writers.SCENE_SIZE)
+    image, numbers = render(scene, *SCENE_SIZE)
     stored = load(world / 'coco/train2017' / coco.imgs[1]['file_name'])
     assert np.abs(stored.astype(int) - image).mean() < 6
     shown = {(scene.things[number - FIRST_THING].shape, int((numbers == number).sum())) for number in np.unique(numbers)
@@ -261,3 +291,64 @@ def test_a_ball_darkens_the_ground_opposite_the_sun_only(ball):
     # The center's shadow falls 2 * .6 / .8 aside; the shadow is an ellipse, .9 / .8 long and .9 wide, 9 below the eye.
     assert columns.min() == pytest.approx(64 - 128 * (1.5 + 1.125) / 9, abs=2)
     assert np.ptp(rows) == pytest.approx(2 * 128 * .9 / 9, abs=3)
+
+
+def test_depth_and_surfaces_are_where_marching_along_rays_finds_things():
+    width, height, rng = 24, 18, np.random.default_rng(3)
+    scene = scenes.yard(rng)
+    geometry = look(scene, width, height)
+    steps = np.arange(0, 24, .003)
+    seen = set()
+    for row, column in rng.integers(0, (height, width), (60, 2)):
+        camera = scene.camera
+        ray = np.array([(column + .5 - width / 2) / (height * camera.focal), (row + .5 - height / 2) / (height * camera.focal), 1])
+        points = camera.position[:, None] + steps * (camera.axes.T @ ray)[:, None]
+        inside = {GROUND: points[2] < 0}
+        for number, thing in enumerate(scene.things, FIRST_THING):
+            local = (thing.rotation.T @ (points - thing.position[:, None])) / thing.scale[:, None]
+            for part, (primitive, size, offset) in enumerate(SHAPES[thing.shape]):
+                inside[number, part] = INSIDE[primitive]((local - np.array(offset)[:, None]) / np.array(size)[:, None])
+        first = {key: np.argmax(mask) for key, mask in inside.items() if mask.any()}
+        found = min(first, key=first.get, default=SKY)
+        surface, part = geometry.surface[row, column], geometry.part[row, column]
+        seen.add(found if np.isscalar(found) else 'thing')
+        if found == SKY:
+            assert surface == SKY or geometry.depth[row, column] > 23.9
+            continue
+        assert (min(surface, GROUND) if found == GROUND else (surface, part)) == found
+        depth = steps[first[found]]
+        assert geometry.depth[row, column] == pytest.approx(depth, abs=.004)
+        assert geometry.points[:, row, column] == pytest.approx(points[:, first[found]], abs=.01)
+    assert seen == {SKY, GROUND, 'thing'}
+
+
+def test_an_image_shows_the_surfaces_that_are_measured():
+    scene = scenes.gathering(np.random.default_rng(1), 8, False)
+    drawn, measured = render(scene, 96, 72)[1], look(scene, 96, 72).surface
+    assert .97 < (drawn == measured).mean() <= 1
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_named_points_of_a_thing_lie_on_its_surface_however_it_is_turned(shape):
+    directions = np.random.default_rng(0).standard_normal((100, 3))
+    for seed in (0, 1):
+        thing = scenes.random_thing(np.random.default_rng(seed), np.array([2, 3]), .7, shape)
+        local = ((surface_points(thing, directions) - thing.position) @ thing.rotation / thing.scale).T
+
+        def inside(x):
+            return np.any([INSIDE[primitive](x / np.array(size)[:, None]) for primitive, size, _ in SHAPES[shape]], axis=0)
+
+        assert inside(.999 * local).all() and not inside(1.001 * local).any()
+        assert np.cross(local.T, directions) == pytest.approx(0, abs=1e-9)
+
+
+def test_points_appear_where_the_pinhole_says_and_things_hide_them(ball):
+    # On the ball: towards the eye, 45 degrees aside, away from it; on the ground: below the ball, aside.
+    points = np.array([[0, 0, 2.9], [.9 * .5**.5, 0, 2 + .9 * .5**.5], [0, 0, 1.1], [.5, 0, 0], [2, -1, 0]])
+    assert visible(ball, points).tolist() == [True, True, False, False, True]
+    places = project(ball.camera, points, 128, 64)
+    assert places[0] == pytest.approx([64, 32])
+    assert places[4] == pytest.approx([64 + 64 * 2 / 9, 32 + 64 * 1 / 9])
+    geometry = look(ball, 129, 65)
+    assert geometry.depth[32, 64] == pytest.approx(9 - 2.9) and geometry.surface[32, 64] == FIRST_THING
+    assert geometry.points[:, 32, 64] == pytest.approx([0, 0, 2.9], abs=1e-5)

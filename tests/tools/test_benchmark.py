@@ -310,6 +310,34 @@ def test_a_job_and_its_children_end_with_the_benchmark(benchmark, tmp_path, monk
     assert (tmp_path / 'log.txt').read_text() == 'begun\n'
 
 
+def test_the_frozen_suite_measures_each_protocol_on_its_part_of_a_world(benchmark, run, jobs, tmp_path, monkeypatch, capsys):
+    made = {}
+    monkeypatch.setattr(benchmark, 'make_sample_world', lambda root, **kwargs: made.update({root.name: kwargs}))
+    configs = [Path(config).name for config in benchmark.FROZEN]
+    names = [name for config in configs for name in (f'{config}_random', config)]
+    assert run('--suite', 'frozen') == (0, names)
+    for command, folder in zip(jobs.commands, (folder for folder in benchmark.FROZEN.values() for _ in range(2))):
+        assert command[command.index('--data') + 1] == str(tmp_path / 'out/frozen_world' / folder)
+    parts = dict(benchmark.WORLDS['frozen'], davis=benchmark.WORLDS['frozen']['clips'])
+    assert made == dict(frozen_world=benchmark.WORLDS['frozen']) and all(np.any(parts[folder]) for folder in benchmark.FROZEN.values())
+    shown = capsys.readouterr().out
+    row = next(line for line in shown.splitlines() if 'small_davis2017_world: J&F' in line).replace('│', ' ').split()
+    assert 'Frozen features' in shown and row[2:5] == ['60.0', '51.0', '-9.0']
+    # A job of two suites is run for each, and in both tables.
+    assert run() == (0, QUICK) and 'small_davis2017_world: J&F' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('config, key', [('classification/knn', 'test_cfg.amp'), ('video/davis2017', 'model.amp')])
+def test_precision_is_set_where_a_config_has_it(benchmark, config, key):
+    assert benchmark.Job(config, 'frozen', False).amp == key
+
+
+def test_configs_of_the_frozen_suite_exist_and_read_the_folders_that_they_are_given(benchmark):
+    for config, folder in benchmark.FROZEN.items():
+        cfg = Config.fromfile(benchmark.ROOT / f'configs/{config}.py')
+        assert Path(cfg.test_dataloader.dataset.data_root).name == folder, config
+
+
 def test_the_quick_suite_for_real(checkpoint, tmp_path):
     """Two iterations of each training, on a handful of images."""
     make_sample_world(tmp_path / 'world', train=10, val=10, size=16, coco=(8, 2), ade20k=(4, 2), clips=(0, 1), frames=3,

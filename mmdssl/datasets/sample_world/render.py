@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -255,6 +256,79 @@ def _light(scene, boxes, points, normal, surface):
     return sun, sky
 
 
+class Geometry(NamedTuple):
+    """What the rays through the centres of the pixels meet first.
+
+    Attributes:
+        surface: Its number, int32 ``(H, W)``: 0 sky, 1 and 2 the grounds, ``FIRST_THING + i`` thing i.
+        part: Which primitive of a thing it is, int32 ``(H, W)``.
+        depth: Its distance along the viewing axis, float32 ``(H, W)``, 0 for the sky.
+        points: Where it is in the world, float32 ``(3, H, W)``; the eye for the sky.
+    """
+    surface: np.ndarray
+    part: np.ndarray
+    depth: np.ndarray
+    points: np.ndarray
+
+
+def _rays(camera: Camera, width: int, height: int, samples: int) -> np.ndarray:
+    """Directions of depth 1, float32 ``(3, samples * H, samples * W)``."""
+    y, x = ((np.arange(samples * size, dtype=np.float32) + .5) / samples - size / 2 for size in (height, width))
+    plane = np.stack(np.broadcast_arrays(x, y[:, None], np.float32(camera.focal * height))) / (camera.focal * height)
+    return _turn(camera.axes.T, plane)
+
+
+def _boxes(scene: Scene) -> list[np.ndarray]:
+    """The corners ``(8, 3)`` of the box of each thing."""
+    return [np.array(list(product(*thing.bounds().T))) for thing in scene.things]
+
+
+def look(scene: Scene, width: int, height: int) -> Geometry:
+    """Measure a scene with one ray a pixel, without drawing it."""
+    rays = _rays(scene.camera, width, height, 1)
+    with np.errstate(all='ignore'):
+        surface, part, depth = _trace(scene, _boxes(scene), rays)
+    return Geometry(surface, part, depth, np.float32(scene.camera.position)[:, None, None] + depth * rays)
+
+
+def project(camera: Camera, points: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Where points ``(n, 3)`` of the world before the camera appear, x and y ``(n, 2)`` in pixels.
+
+    The image spans 0 to its width and its height: the first pixel's centre is (0.5, 0.5).
+    """
+    x, y, depth = camera.axes @ (points - camera.position).T
+    return np.stack([x, y]).T / depth[:, None] * camera.focal * height + np.array([width, height]) / 2
+
+
+def surface_points(thing: Thing, directions: np.ndarray) -> np.ndarray:
+    """The points ``(n, 3)`` of the world where rays from the thing's origin leave it.
+
+    The directions ``(n, 3)`` are of the thing's own space: they name the same points however it is turned and stretched.
+    """
+    d = np.asarray(directions, dtype=float).T
+    with np.errstate(all='ignore'):
+        far = np.max([_INTERVAL[primitive](np.zeros_like(d) - np.array(offset)[:, None] / np.array(size)[:, None],
+                                           d / np.array(size)[:, None])[1]
+                      for primitive, size, offset in SHAPES[thing.shape]], axis=0)
+    return (thing.rotation @ (thing.scale[:, None] * far * d)).T + thing.position
+
+
+def visible(scene: Scene, points: np.ndarray, tolerance: float = .01) -> np.ndarray:
+    """Which of some points ``(n, 3)`` on surfaces no thing hides, bool ``(n,)``; whether they are in the picture is not asked.
+
+    A thing that is less than ``tolerance`` before a point does not hide it: the one it lies on.
+    """
+    eye = np.float32(scene.camera.position)[:, None, None]
+    rays = np.float32(points).T[:, :, None] - eye
+    limit = 1 - tolerance / np.sqrt((rays * rays).sum(0))
+    free = np.ones(rays.shape[1:], bool)
+    with np.errstate(all='ignore'):
+        for thing in scene.things:
+            for near, far in _intervals(thing, eye, rays):
+                free &= ~((near < far) & (near > 0) & (near < limit))
+    return free[:, 0]
+
+
 def _subpixels(array):
     return [array[..., y::2, x::2] for y in (0, 1) for x in (0, 1)]
 
@@ -266,10 +340,7 @@ def render(scene: Scene, width: int, height: int) -> tuple[np.ndarray, np.ndarra
         The image, uint8 ``(H, W, 3)``, and the number of the surface that each pixel shows, int32 ``(H, W)``: 0 sky,
         1 and 2 the grounds, ``FIRST_THING + i`` thing i.
     """
-    camera, boxes = scene.camera, [np.array(list(product(*thing.bounds().T))) for thing in scene.things]
-    y, x = ((np.arange(2 * size, dtype=np.float32) + .5) / 2 - size / 2 for size in (height, width))
-    plane = np.stack(np.broadcast_arrays(x, y[:, None], np.float32(camera.focal * height))) / (camera.focal * height)
-    rays = _turn(camera.axes.T, plane)
+    camera, boxes, rays = scene.camera, _boxes(scene), _rays(scene.camera, width, height, 2)
     with np.errstate(all='ignore'):
         surface, part, depth = _trace(scene, boxes, rays)
         points = np.float32(camera.position)[:, None, None] + depth * rays

@@ -1,4 +1,4 @@
-"""Write the sample world to disk, in the layouts of ImageNet folders, COCO, ADE20K and DAVIS-2017."""
+"""Write the sample world to disk, in the layouts of well-known data sets; those of the frozen dense protocols have a module each."""
 from __future__ import annotations
 
 import json
@@ -18,27 +18,34 @@ from mmdssl.arguments import NonNegativeInt, PositiveInt, at_least, checked
 from mmdssl.datasets.palette import save_mask
 from mmdssl.errors import InputError
 
-from . import scenes
+from . import jhmdb, nyu, saliency, scenes, spair, vip, voc
+from .files import SCENE_SIZE, box_of, save
 from .render import FIRST_THING, render
 from .textures import GROUNDS
 
-SCENE_SIZE, CLIP_SIZE = (192, 144), (192, 112)
+CLIP_SIZE = (192, 112)
 SEGMENTS = ('sky', *GROUNDS, *scenes.KINDS)
 _VERSION = 2
 OfTenClasses = Annotated[int, at_least(10)]
 TrainVal = tuple[NonNegativeInt, NonNegativeInt]
-_SPLITS = dict(train='training', val='validation')
+TrainValTest = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
+SPLITS = ('train', 'val', 'test')
+_SPLITS = dict(train='training', val='validation')  # of ADE20K, COCO and DAVIS
+_LAYOUTS = dict(voc=voc, saliency=saliency, jhmdb=jhmdb, vip=vip, spair=spair, nyu=nyu)
 
 
 @checked
 def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenClasses = 2000, val: OfTenClasses = 400,
                       size: Annotated[int, at_least(16)] = 96, coco: TrainVal = (48, 16), ade20k: TrainVal = (32, 8),
-                      clips: TrainVal = (2, 3), frames: Annotated[int, at_least(2)] = 16, workers: PositiveInt = 2) -> None:
+                      clips: TrainVal = (2, 3), frames: Annotated[int, at_least(2)] = 16, voc: TrainVal = (0, 0),
+                      saliency: NonNegativeInt = 0, jhmdb: TrainVal = (0, 0), vip: TrainVal = (0, 0), spair: TrainValTest = (0, 0, 0),
+                      nyu: TrainVal = (0, 0), workers: PositiveInt = 2) -> None:
     """Render a small world, with all its labels, into a folder that is complete or not there.
 
-    ``root`` gets ``imagenet`` (class folders), ``coco``, ``ade20k`` and ``davis``, each laid out as the real set, and
-    ``world.json`` with the parameters. An item depends on the seed and its index alone: more items or other workers do
-    not change it. A root that holds this very world already is left alone.
+    ``root`` gets ``imagenet`` (class folders), ``coco``, ``ade20k`` and ``davis``, each laid out as the real set, those of ``voc``,
+    ``saliency``, ``jhmdb``, ``vip``, ``spair`` and ``nyu`` that are asked for, and ``world.json`` with the parameters. An item depends
+    on the seed and its index alone: more items or other workers do not change it. A root that holds this very world already is left
+    alone.
 
     Args:
         root: Folder to make.
@@ -49,15 +56,24 @@ def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenCl
         coco: Number of COCO images for training and for validation; of 6, two have a crowd and one has no object.
         ade20k: Number of ADE20K images for training and for validation.
         clips: Number of DAVIS sequences for training and for validation; an object leaves the 2nd, 5th, 8th ...
-        frames: Length of the sequences.
+        frames: Length of all sequences.
+        voc: Number of images of Pascal VOC 2012 for training and for validation.
+        saliency: Number of images of ECSSD.
+        jhmdb: Number of JHMDB clips for training and for test (split 1).
+        vip: Number of VIP videos for training and for validation.
+        spair: Number of images of SPair-71k for training, validation and test, taken from the ten classes in turn; all pairs of a class
+            within a split that share three visible keypoints are written.
+        nyu: Number of images of NYU depth for training and for test, in BTS's layout.
         workers: Processes that render.
 
     Raises:
         InputError: ``root`` holds something else or cannot be made, or a number is out of range.
     """
     root = Path(root).absolute()
+    asked = dict(voc=voc, saliency=(0, saliency), jhmdb=jhmdb, vip=vip, spair=spair, nyu=nyu)
+    asked = {kind: list(numbers) for kind, numbers in asked.items() if any(numbers)}
     parameters = dict(version=_VERSION, seed=seed, train=train, val=val, size=size, coco=list(coco),
-                      ade20k=list(ade20k), clips=list(clips), frames=frames)
+                      ade20k=list(ade20k), clips=list(clips), frames=frames, **asked)
     about = root / 'world.json'
     if about.is_file() and json.loads(about.read_text()) == parameters:
         print(f'{root} holds this sample world already.')
@@ -65,8 +81,9 @@ def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenCl
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f'{root} holds something else than the sample world asked for; remove it or name another.')
     # The long items first, so that the workers end together.
-    counts = dict(davis=clips, coco=coco, ade20k=ade20k, imagenet=(train, val))
-    items = [(kind, split, index) for kind, numbers in counts.items() for split, number in zip(_SPLITS, numbers)
+    counts = dict(davis=clips, **asked, coco=coco, ade20k=ade20k, imagenet=(train, val))
+    counts = {kind: counts[kind] for kind in ('davis', 'jhmdb', 'vip') if kind in counts} | counts
+    items = [(kind, split, index) for kind, numbers in counts.items() for split, number in zip(SPLITS, numbers)
              for index in range(number)]
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -83,20 +100,18 @@ def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenCl
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         _write_lists(folder, items, results)
+        for kind in asked:
+            entries = {split: [result for item, result in zip(items, results) if item[:2] == (kind, split)] for split in SPLITS}
+            _LAYOUTS[kind].write_lists(folder / kind, entries)
         (folder / about.name).write_text(json.dumps(parameters))
         folder.rename(root)
 
 
 def _write_item(folder, seed, size, frames, item):
     kind, split, index = item
-    rng = np.random.default_rng([seed, list(_WRITERS).index(kind), list(_SPLITS).index(split), index])
-    options = dict(imagenet=dict(size=size), davis=dict(frames=frames))
+    rng = np.random.default_rng([seed, list(_WRITERS).index(kind), SPLITS.index(split), index])
+    options = dict(imagenet=dict(size=size), davis=dict(frames=frames), jhmdb=dict(frames=frames), vip=dict(frames=frames))
     return _WRITERS[kind](folder / kind, rng, split, index, **options.get(kind, {}))
-
-
-def _save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, quality=95)
 
 
 def _write_imagenet(folder, rng, split, index, size):
@@ -105,7 +120,7 @@ def _write_imagenet(folder, rng, split, index, size):
     image = Image.fromarray(render(scenes.photo(rng, label), size, size)[0])
     # As in ImageNet, a few files are grayscale.
     image = image.convert('L') if index % 61 == 17 else image
-    _save(image, folder / split / f'{pattern}_{shape}' / f'{split}_{index:08d}.jpg')
+    save(image, folder / split / f'{pattern}_{shape}' / f'{split}_{index:08d}.jpg')
 
 
 def _write_coco(folder, rng, split, index):
@@ -114,7 +129,7 @@ def _write_coco(folder, rng, split, index):
     scene = scenes.gathering(rng, count, crowd)
     image, numbers = render(scene, *SCENE_SIZE)
     image_id = index + 1 + 500000 * (split == 'val')
-    _save(Image.fromarray(image), folder / f'{split}2017' / f'{image_id:012d}.jpg')
+    save(Image.fromarray(image), folder / f'{split}2017' / f'{image_id:012d}.jpg')
     things = [(thing, numbers == number) for number, thing in enumerate(scene.things, FIRST_THING)
               if thing.shape in scenes.KINDS]
     masks = [(thing, mask) for thing, mask in things if not thing.crowd]
@@ -125,11 +140,11 @@ def _write_coco(folder, rng, split, index):
     for thing, mask in masks:
         if mask.sum() < 16:
             continue
-        (top, bottom), (left, right) = ((where.min(), where.max() + 1) for where in np.nonzero(mask))
+        left, top, right, bottom = box_of(mask)
         annotations.append(dict(
             id=100 * image_id + len(annotations), image_id=image_id, category_id=scenes.KINDS.index(thing.shape) + 1,
             segmentation=_run_lengths(mask) if thing.crowd else polygons(mask), iscrowd=int(thing.crowd),
-            area=int(mask.sum()), bbox=[int(left), int(top), int(right - left), int(bottom - top)]))
+            area=int(mask.sum()), bbox=[left, top, right - left, bottom - top]))
     width, height = SCENE_SIZE
     return dict(id=image_id, file_name=f'{image_id:012d}.jpg', width=width, height=height), annotations
 
@@ -159,11 +174,11 @@ def _write_ade20k(folder, rng, split, index):
     scene = scenes.gathering(rng, rng.integers(3, 14), False)
     image, numbers = render(scene, *SCENE_SIZE)
     name = f'ADE_{split}_{index + 1:08d}'
-    _save(Image.fromarray(image), folder / 'images' / _SPLITS[split] / f'{name}.jpg')
+    save(Image.fromarray(image), folder / 'images' / _SPLITS[split] / f'{name}.jpg')
     # In the order of the surface numbers.
     surfaces = ['sky', *scene.grounds, *(thing.shape for thing in scene.things)]
     labels = np.uint8([SEGMENTS.index(surface) + 1 if surface in SEGMENTS else 0 for surface in surfaces])
-    _save(Image.fromarray(labels[numbers]), folder / 'annotations' / _SPLITS[split] / f'{name}.png')
+    save(Image.fromarray(labels[numbers]), folder / 'annotations' / _SPLITS[split] / f'{name}.png')
 
 
 def _write_davis(folder, rng, split, index, frames):
@@ -178,11 +193,13 @@ def _write_davis(folder, rng, split, index, frames):
         image, numbers = render(scene, *CLIP_SIZE)
         ids = numbers - FIRST_THING + 1
         name = f'480p/{split}-{index:02d}/{number:05d}'
-        _save(Image.fromarray(image), folder / f'JPEGImages/{name}.jpg')
+        save(Image.fromarray(image), folder / f'JPEGImages/{name}.jpg')
         save_mask(np.uint8(np.where((ids > 0) & (ids <= objects), ids, 0)), folder / f'Annotations/{name}.png')
 
 
-_WRITERS = dict(imagenet=_write_imagenet, coco=_write_coco, ade20k=_write_ade20k, davis=_write_davis)
+# An item's randomness comes from the place of its kind here.
+_WRITERS = dict(imagenet=_write_imagenet, coco=_write_coco, ade20k=_write_ade20k, davis=_write_davis,
+                **{kind: layout.write for kind, layout in _LAYOUTS.items()})
 
 
 def _write_lists(folder: Path, items: list, results: list) -> None:

@@ -1,0 +1,185 @@
+"""Images with semantic masks, for protocols on dense features."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from torch import Tensor
+from torchvision.transforms import ColorJitter, RandomApply, RandomResizedCrop
+from torchvision.transforms import functional as F
+
+from mmdssl.arguments import NonEmpty, NonNegativeInt, PositiveInt, Range
+from mmdssl.datasets.davis import read_mask
+from mmdssl.datasets.images import read_rgb, require_folder
+from mmdssl.datasets.labelled_folder import UNREADABLE
+from mmdssl.datasets.seeding import seeded
+from mmdssl.errors import InputError
+from mmdssl.registry import DATASETS
+
+VOID = 255
+Id = Annotated[int, Range('from 0 to 255', lambda value: 0 <= value <= 255)]
+SCALE, RATIO, JITTER = (0.5, 2.0), (3 / 4, 4 / 3), 0.1
+
+
+@DATASETS.register_module()
+class SegmentedImages(BaseDataset):
+    """Images and their masks, resized to a square without keeping the aspect: images bilinear and antialiased, masks nearest (as
+    PyTorch rounds, not as Pillow).
+
+    An item is ``dict(image=(3, size, size) uint8 RGB, mask=(size, size) uint8, label=0, index=int)``: a mask has the numbers of classes
+    and 255 for what is not counted. An image that cannot be decoded has the label ``UNREADABLE`` (-1) and a mask of 255: leave it out.
+
+    Args:
+        data_root: Folder of the data set.
+        images: Folder of images below it; those in folders of that folder count too.
+        masks: Folder of masks, which have the names of their images, below ``data_root``.
+        image_suffix: What the names of images end with.
+        mask_suffix: What stands in its place in the names of masks.
+        names: A text file below ``data_root`` with a name of an image on each line, without folder and suffix of ``images``; all images
+            without one. An absolute path may lie elsewhere.
+        classes: Names of the classes, in the order of the ids of masks; or by name the ids that are of this class, where all other ids
+            are not counted; or a text file below ``data_root`` with a name on each line.
+        reduce_zero_label: The id 0 is not counted, and names of classes begin with the id 1.
+        ignore: Ids that are not counted, as 255 never is; a name of theirs is no class.
+        size: Height and width.
+        fraction: Share of the images to use.
+        fraction_seed: What they are drawn with; published lists are used by ``names``.
+        augment: Draw a crop of each image (torchvision's ``RandomResizedCrop`` of the scales 0.5 to 2, of which those above 1 are never
+            possible; where ten draws are none, it takes what fits of the whole image) and with probability 1/2 each a change of
+            brightness, contrast, saturation and hue of up to 0.1, as the memory of Hummingbird does. ``dataset[(seed, epoch, index)]``
+            depends on these three numbers alone.
+        epochs: How often each image is in the data set, one pass after another; with ``augment`` each time with another crop.
+        seed: Of the crops.
+
+    Attributes:
+        classes: Names of the classes; masks of items count through them.
+        subset: What was drawn, in words; None for all images.
+
+    Raises:
+        InputError: A folder, list, image or mask is missing, which is found before the first item; or when it is loaded: a mask cannot be
+            read, is of another size than its image or has an unknown id.
+    """
+
+    def __init__(self, data_root: str, images: str, masks: str, image_suffix: str = '.jpg', mask_suffix: str = '.png',
+                 names: str | None = None, classes: Annotated[Sequence[str], NonEmpty] | Mapping[str, Sequence[Id]] | str = 'classes.txt',
+                 reduce_zero_label: bool = False, ignore: Sequence[Id] = (), size: PositiveInt = 512,
+                 fraction: Annotated[float, Range('above 0 and up to 1', lambda share: 0 < share <= 1)] = 1.0,
+                 fraction_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1, seed: NonNegativeInt = 0):
+        self.images, self.masks = Path(data_root, images), Path(data_root, masks)
+        self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
+        self.names = None if names is None else Path(data_root, names)
+        self.size = size
+        self.fraction, self.fraction_seed = fraction, fraction_seed
+        self.subset: str | None = None
+        self.augment = augment
+        self.epochs = epochs
+        self.seed = seed
+        if isinstance(classes, str):
+            classes = _listed_classes(Path(data_root, classes))
+        # int16, because -1 marks the ids that should not be there
+        self._class_of = np.full(256, VOID if isinstance(classes, Mapping) else -1, np.int16)
+        if not isinstance(classes, Mapping):
+            classes = {name: [number + reduce_zero_label] for number, name in enumerate(classes)}
+        self.classes = [name for name, ids in classes.items() if not {*ids} <= {*ignore}]
+        for number, name in enumerate(self.classes):
+            self._class_of[classes[name]] = number
+        self._class_of[[*ignore, VOID, *([0] if reduce_zero_label else [])]] = VOID
+        jitter = [dict(brightness=JITTER), dict(contrast=JITTER), dict(saturation=JITTER), dict(hue=JITTER)]
+        self._jitter = [RandomApply([ColorJitter(**each)], 0.5) for each in jitter]
+        super().__init__(data_root=data_root)
+
+    def load_data_list(self) -> list[dict]:
+        for folder in (self.images, self.masks):
+            require_folder(str(folder))
+        stems = self._listed() if self.names else self._found()
+        if self.fraction < 1:
+            drawn = np.random.default_rng(self.fraction_seed).permutation(len(stems))[:max(1, round(self.fraction * len(stems)))]
+            self.subset = f'{len(drawn)} of {len(stems)} images, drawn with seed {self.fraction_seed}'
+            stems = [stems[i] for i in sorted(drawn)]
+        infos = [dict(img_path=f'{self.images / stem}{self.image_suffix}', mask_path=f'{self.masks / stem}{self.mask_suffix}')
+                 for stem in stems]
+        missing = [path for info in infos for path in info.values() if not os.path.isfile(path)]
+        if missing:
+            raise InputError(f"{len(missing)} of the {2 * len(infos)} images and masks of '{self.names or self.images}' do not exist, "
+                             f"first '{missing[0]}': complete the data, or set images, masks and their suffixes to where they are")
+        return [dict(info, epoch=epoch) for epoch in range(self.epochs) for info in infos]
+
+    def _listed(self) -> list[str]:
+        try:
+            stems = self.names.read_text(encoding='utf-8').split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"names='{self.names}' cannot be read ({error}): give a text file with the name of an image on each "
+                             'line') from None
+        if not stems:
+            raise InputError(f"'{self.names}' names no image: write one per line")
+        return [stem.removesuffix(self.image_suffix) for stem in stems]
+
+    def _found(self) -> list[str]:
+        stems = sorted(path.relative_to(self.images).as_posix().removesuffix(self.image_suffix)
+                       for path in self.images.rglob(f'*{self.image_suffix}') if not path.name.startswith('.'))
+        if not stems:
+            raise InputError(f"no image '*{self.image_suffix}' below '{self.images}': set images and image_suffix to where they are")
+        return stems
+
+    def read_mask(self, key: tuple[int, int, int] | int) -> Tensor:
+        """The mask of an item ``(size, size)`` uint8, without its image."""
+        info, key = self._look_up(key)
+        mask = self._mask(info)
+        with seeded(*key):
+            return self._square_mask(mask, self._crop(mask))
+
+    def __getitem__(self, key: tuple[int, int, int] | int) -> dict:
+        info, key = self._look_up(key)
+        image = read_rgb(info['img_path'])
+        if image is None:
+            void = torch.full((self.size, self.size), VOID, dtype=torch.uint8)
+            return dict(image=torch.zeros(3, self.size, self.size, dtype=torch.uint8), mask=void, label=UNREADABLE, index=key[2])
+        mask = self._mask(info)
+        if mask.shape[1:] != (image.height, image.width):
+            raise InputError(f"the mask '{info['mask_path']}' has height and width {tuple(mask.shape[1:])}, but its image has "
+                             f'{(image.height, image.width)}: a mask holds one id per pixel of the image')
+        with seeded(*key):
+            crop = self._crop(mask)
+            for jitter in self._jitter if self.augment else ():
+                image = jitter(image)
+        image = F.resized_crop(image, *crop, [self.size, self.size], F.InterpolationMode.BILINEAR)
+        return dict(image=F.pil_to_tensor(image), mask=self._square_mask(mask, crop), label=0, index=key[2])
+
+    def _look_up(self, key: tuple[int, int, int] | int) -> tuple[dict, tuple[int, int, int]]:
+        if isinstance(key, tuple):
+            return self.get_data_info(key[2]), key
+        info = self.get_data_info(key)
+        return info, (self.seed, info['epoch'], key)
+
+    def _mask(self, info: dict) -> Tensor:
+        """Numbers of classes ``(1, H, W)`` uint8."""
+        ids = read_mask(info['mask_path'])
+        found = self._class_of[ids]
+        if (found < 0).any():
+            unknown = ', '.join(map(str, np.unique(ids[found < 0])[:5].tolist()))
+            raise InputError(f"the mask '{info['mask_path']}' has the id {unknown}, which is of none of the {len(self.classes)} classes: "
+                             'set classes to all that there are, or ignore to the ids that are not counted')
+        return torch.from_numpy(found.astype(np.uint8))[None]
+
+    def _crop(self, mask: Tensor) -> tuple[int, int, int, int]:
+        """Top, left, height and width."""
+        return RandomResizedCrop.get_params(mask, SCALE, RATIO) if self.augment else (0, 0, *mask.shape[1:])
+
+    def _square_mask(self, mask: Tensor, crop: tuple[int, int, int, int]) -> Tensor:
+        return F.resized_crop(mask, *crop, [self.size, self.size], F.InterpolationMode.NEAREST)[0]
+
+
+def _listed_classes(path: Path) -> list[str]:
+    try:
+        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the names of the classes cannot be read from '{path}' ({error}): write one per line, in the order of their "
+                         'ids, or set classes to a list of names') from None
+    if not 0 < len(names) < VOID:
+        raise InputError(f"'{path}' names {len(names)} classes: write one per line, at most {VOID - 1} of them")
+    return names
