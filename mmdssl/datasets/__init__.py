@@ -10,8 +10,10 @@ from mmdssl.datasets.jhmdb import JHMDB
 from mmdssl.datasets.labelled_folder import LabelledFolder
 from mmdssl.datasets.labelled_views import LabelledViews
 from mmdssl.datasets.nyu import NYUDepth
+from mmdssl.datasets.object_boxes import CocoBoxes, VOCBoxes
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.datasets.retrieval import RevisitedDataset
+from mmdssl.datasets.salient_objects import SalientObjects
 from mmdssl.datasets.samplers import EndlessSampler, EpochSampler
 from mmdssl.datasets.segmented_images import SegmentedImages
 from mmdssl.datasets.spair import SPair
@@ -25,6 +27,7 @@ __all__ = [
            'DAVIS',
            'JHMDB',
            'VIP',
+           'CocoBoxes',
            'CocoImages',
            'Copydays',
            'EndlessSampler',
@@ -37,8 +40,10 @@ __all__ = [
            'NYUDepth',
            'RevisitedDataset',
            'SPair',
+           'SalientObjects',
            'SegmentedImages',
            'TransferDataset',
+           'VOCBoxes',
            'VOCInstances',
            'VideoObjects',
            'ViewGroup',

@@ -1,7 +1,8 @@
-"""Images of Pascal VOC with a mask for each object."""
+"""Images of Pascal VOC with a mask for each object, or for each class."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from mmengine.dataset import BaseDataset
 from torchvision.transforms import functional as F
@@ -17,21 +18,24 @@ class VOCInstances(BaseDataset):
     """The images of VOC 2012 that have masks.
 
     An item is ``dict(image=(3, size, size) uint8 RGB, mask_path=str, index=int)``, the image resized without keeping the aspect
-    (bilinear); the mask (:func:`mmdssl.datasets.davis.read_mask`) has the numbers of objects, 0 for the background and 255 for what is
-    not counted, in the image's own size.
+    (bilinear); the mask (:func:`mmdssl.datasets.davis.read_mask`) has the numbers of objects, or of classes, 0 for the background and
+    255 for what is not counted, in the image's own size.
 
     Args:
         data_root: Folder with ``JPEGImages``, ``SegmentationObject`` and ``ImageSets/Segmentation``, such as ``VOCdevkit/VOC2012``.
         split: Name of the list of images.
         size: Height and width.
+        annotation: Folder of the masks, of objects or of classes.
 
     Raises:
         InputError: A list, an image or a mask is missing or cannot be used; what is missing is found before the first item.
     """
 
-    def __init__(self, data_root: str, split: str = 'val', size: PositiveInt = 480):
+    def __init__(self, data_root: str, split: str = 'val', size: PositiveInt = 480,
+                 annotation: Literal['SegmentationObject', 'SegmentationClass'] = 'SegmentationObject'):
         self.list_file = Path(data_root, 'ImageSets/Segmentation', f'{split}.txt')
         self.size = size
+        self.annotation = annotation
         super().__init__(data_root=data_root)
 
     def load_data_list(self) -> list[dict]:
@@ -42,7 +46,7 @@ class VOCInstances(BaseDataset):
         if not names:
             raise InputError(f"'{self.list_file}' names no image: write one per line")
         infos = [dict(img_path=str(Path(self.data_root, 'JPEGImages', f'{name}.jpg')),
-                      mask_path=str(Path(self.data_root, 'SegmentationObject', f'{name}.png'))) for name in names]
+                      mask_path=str(Path(self.data_root, self.annotation, f'{name}.png'))) for name in names]
         missing = [path for info in infos for path in info.values() if not Path(path).is_file()]
         if missing:
             raise InputError(f"{len(missing)} images and masks of the {len(names)} that '{self.list_file}' names do not exist, first "

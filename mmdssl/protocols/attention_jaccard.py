@@ -11,7 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
-from torch import Tensor
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor, nn
 
 from mmdssl.arguments import Range
 from mmdssl.datasets.davis import read_mask
@@ -21,6 +23,15 @@ from mmdssl.protocols.frozen import FrozenBackbone, cut_to_patches
 from mmdssl.registry import METRICS, MODELS
 
 BACKGROUND, VOID = 0, 255
+# NeCo's (Pariza et al., ICLR 2025): a Gaussian of this deviation, cut off after so many cells, and pieces that are too small to stay.
+BLUR, RADIUS, SPECKS = 0.6, 3, 2
+
+
+def need_attention(backbone: nn.Module) -> None:
+    """Raise an InputError unless a backbone has attention of a class token."""
+    if not hasattr(backbone, 'attention_maps'):
+        raise InputError(f'{type(backbone).__name__} has no attention_maps(images), the attention of a class token by head: use a '
+                         'VisionTransformer')
 
 
 def attention_masks(attention: Tensor, mass: float = 0.6) -> Tensor:
@@ -34,6 +45,22 @@ def attention_masks(attention: Tensor, mass: float = 0.6) -> Tensor:
         ``(heads, h, w)`` bool.
     """
     return attended(attention[:, None], mass)  # which averages over the heads of an image: a single one here
+
+
+def merged_mask(attention: Tensor, mass: float = 0.6) -> Tensor:
+    """NeCo's mask of all heads: their mean, blurred, the fewest tokens that together have a share of it, without pieces of 2 and less.
+
+    Args:
+        attention: ``(heads, h, w)``, to the patches.
+        mass: The share.
+
+    Returns:
+        ``(h, w)`` bool, on the CPU.
+    """
+    blurred = ndimage.gaussian_filter(attention.mean(0).cpu().numpy(), BLUR, mode='mirror', radius=RADIUS)
+    mask = attended(torch.from_numpy(blurred)[None, None], mass)[0].numpy()
+    pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+    return torch.from_numpy(mask & (np.bincount(pieces.flat) > SPECKS)[pieces])
 
 
 def best_jaccards(masks: np.ndarray, ids: np.ndarray) -> tuple[float, float] | None:
@@ -57,9 +84,28 @@ def best_jaccards(masks: np.ndarray, ids: np.ndarray) -> tuple[float, float] | N
     return float(np.mean([best(wanted) for wanted in objects])), best(ids != BACKGROUND)
 
 
+def neco_jaccards(masks: np.ndarray, merged: np.ndarray, ids: np.ndarray) -> tuple[float, float] | None:
+    """Intersection over union by NeCo's two rules.
+
+    Args:
+        masks: ``(heads, H, W)`` bool.
+        merged: ``(H, W)`` bool, of all heads.
+        ids: ``(H, W)``, the numbers of classes; 0 is the background. What is 255, their edges, belongs to the foreground and to no class.
+
+    Returns:
+        That of the merged mask with the foreground; and the mean over the classes of that with the head that fits best. Shares of 1. None
+        of an image without classes.
+    """
+    def jaccards(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        return (found & wanted).sum((-2, -1)) / (found | wanted).sum((-2, -1))
+    best = [jaccards(masks, ids == number).max() for number in np.unique(ids) if number not in (BACKGROUND, VOID)]
+    return (float(jaccards(merged, ids != BACKGROUND)), float(np.mean(best))) if best else None
+
+
 @MODELS.register_module()
 class AttentionMasks(FrozenBackbone):
-    """Masks ``(heads, H, W)`` bool by the attention of the class token in the last block, of ``image`` ``(3, H, W)`` uint8.
+    """Masks ``(heads, H, W)`` bool by the attention of the class token in the last block, of ``image`` ``(3, H, W)`` uint8, and one of
+    all heads, ``merged`` ``(H, W)`` (:func:`merged_mask`).
 
     Pixels at the right and at the bottom that fill no patch are in no mask.
 
@@ -76,19 +122,20 @@ class AttentionMasks(FrozenBackbone):
     def __init__(self, backbone: dict, mass: Annotated[float, Range('above 0 and below 1', lambda share: 0 < share < 1)] = 0.6,
                  data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(backbone, data_preprocessor, init_cfg)
-        if not hasattr(self.backbone, 'attention_maps'):
-            raise InputError(f'{type(self.backbone).__name__} has no attention_maps(images), the attention of a class token by head: use a '
-                             'VisionTransformer')
+        need_attention(self.backbone)
         self.mass = mass
 
     @torch.no_grad()
     def predict_sample(self, sample: dict) -> dict:
         image = self.data_preprocessor.normalise(sample['image'])[None]
         whole = cut_to_patches(image, self.backbone)
-        masks = attention_masks(self.backbone.attention_maps(whole)[0].float(), self.mass)
+        attention = self.backbone.attention_maps(whole)[0].float()
+        masks = attention_masks(attention, self.mass)
+        masks = torch.cat([masks, merged_mask(attention, self.mass)[None].to(masks.device)])
         masks = F.interpolate(masks[None].float(), whole.shape[-2:], mode='nearest')[0] > 0
         (height, width), (rows, columns) = image.shape[-2:], whole.shape[-2:]
-        return dict(mask_path=sample['mask_path'], masks=F.pad(masks, (0, width - columns, 0, height - rows)))
+        masks = F.pad(masks, (0, width - columns, 0, height - rows))
+        return dict(mask_path=sample['mask_path'], masks=masks[:-1], merged=masks[-1])
 
 
 @METRICS.register_module()
@@ -113,8 +160,41 @@ class AttentionJaccardMetric(BaseMetric):
             self.results.append(best_jaccards(masks.cpu().numpy(), ids))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        found = [result for result in results if result is not None]
-        if not found:
-            raise InputError('no image has an object in its mask: there is nothing to measure')
-        objects, foreground = 100 * np.mean(found, axis=0)
-        return dict(jaccard=float(objects), jaccard_foreground=float(foreground))
+        objects, foreground = _mean(results)
+        return dict(jaccard=objects, jaccard_foreground=foreground)
+
+
+@METRICS.register_module()
+class NeCoAttentionJaccardMetric(BaseMetric):
+    """``jaccard_merged``, of all heads as one mask with the foreground, and ``jaccard_best_head``, the mean over images of that over
+    their classes, each with the head that fits it best; in percent.
+
+    As in NeCo's code (:func:`neco_jaccards`), annotations of classes (``annotation='SegmentationClass'`` of the data) are brought to the
+    size of the image that the network sees, and edges that VOC leaves open count as foreground of the first and against the second.
+    Images without a class do not count.
+
+    Args:
+        prefix: MMEngine's.
+    """
+    default_prefix = ''  # None would warn
+
+    def __init__(self, prefix: str | None = None):
+        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            masks, merged = (sample[key].cpu().numpy() for key in ('masks', 'merged'))
+            ids = Image.fromarray(read_mask(sample['mask_path'])).resize(merged.shape[::-1], Image.Resampling.NEAREST)
+            self.results.append(neco_jaccards(masks, merged, np.array(ids)))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        merged, best = _mean(results)
+        return dict(jaccard_merged=merged, jaccard_best_head=best)
+
+
+def _mean(results: list[tuple[float, float] | None]) -> list[float]:
+    """Means over the images that have objects, in percent."""
+    found = [result for result in results if result is not None]
+    if not found:
+        raise InputError('no image has an object in its mask: there is nothing to measure')
+    return (100 * np.mean(found, axis=0)).tolist()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import gaussian_blur
 
 from mmdssl.datasets import VOCInstances
 from mmdssl.errors import InputError
-from mmdssl.protocols.attention_jaccard import AttentionMasks, attention_masks, best_jaccards
+from mmdssl.protocols.attention_jaccard import AttentionMasks, attention_masks, best_jaccards, merged_mask, neco_jaccards
 
 
 def smallest_set(weights: list[float], mass: float) -> set[int]:
@@ -62,6 +63,48 @@ def test_each_object_has_its_best_head():
     masks = np.array([[[1, 1, 0, 0, 1]], [[0, 0, 1, 1, 0]]], dtype=bool)
     assert best_jaccards(masks, ids) == pytest.approx(((1 + 1 / 2) / 2, 2 / 3))
     assert best_jaccards(masks, np.array([[0, 0, 0, 255, 255]])) is None
+
+
+def pieces(mask: torch.Tensor) -> list[set[tuple[int, int]]]:
+    """Cells that touch, also at corners."""
+    left, found = {tuple(cell) for cell in mask.nonzero().tolist()}, []
+    while left:
+        todo, piece = [left.pop()], set()
+        while todo:
+            y, x = todo.pop()
+            piece.add((y, x))
+            around = {(y + i, x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= around
+            todo += around
+        found.append(piece)
+    return found
+
+
+@pytest.mark.parametrize('mass', [0.3, 0.6])
+def test_all_heads_are_merged_blurred_and_freed_of_specks(mass):
+    attention = torch.rand(3, 11, 9)**6
+    attention[:, 9:, 7:] = attention[:, :9, 3] = 0
+    attention[:, 10, 8] = 5
+    blurred = gaussian_blur(attention.mean(0)[None], 7, 0.6)[0]
+    chosen = torch.zeros(99, dtype=torch.bool)
+    chosen[list(smallest_set(blurred.flatten().double().tolist(), mass))] = True
+    kept = {cell for piece in pieces(chosen.view(11, 9)) if len(piece) > 2 for cell in piece}
+    assert 0 < len(kept) < chosen.sum(), 'else no speck was there'
+    assert {tuple(cell) for cell in merged_mask(attention, mass).nonzero().tolist()} == kept
+
+
+def test_necos_two_rules_equal_a_loop():
+    rng = np.random.default_rng(0)
+    masks, ids = rng.random((4, 9, 11)) < 0.4, rng.choice([0, 0, 1, 2, 7, 255], (9, 11))
+    merged = masks.any(0)
+
+    def jaccard(mask, wanted):
+        pairs = [(m, w) for m, w in zip(mask.ravel(), wanted.ravel())]
+        return sum(m and w for m, w in pairs) / sum(m or w for m, w in pairs)
+    best = np.mean([max(jaccard(mask, ids == number) for mask in masks) for number in (1, 2, 7)])
+    assert neco_jaccards(masks, merged, ids) == pytest.approx((jaccard(merged, ids > 0), best))
+    assert neco_jaccards(masks, merged, np.where(ids == 255, 255, 0)) is None
+    assert neco_jaccards(merged[None], ids > 0, ids)[0] == 1
 
 
 @pytest.fixture
@@ -122,3 +165,16 @@ def test_jaccard_from_the_command_line_with_one_process_and_two(root, tiny_backb
                           for mask in model([dataset[i]])[0]['masks']])
         scores.append(slow_jaccards(masks, ids))
     assert [found['jaccard'], found['jaccard_foreground']] == pytest.approx(100 * np.mean(scores, axis=0), abs=1e-3)
+
+
+def test_necos_rules_from_the_command_line(root, tiny_backbone, tiny_weights, evaluated):
+    (root / 'SegmentationObject').rename(root / 'SegmentationClass')
+    found = evaluated('configs/dense/attention-jaccard-neco_voc12.py', root, 'test_dataloader.dataset.size=44')
+    model = AttentionMasks(dict(tiny_backbone, init_cfg=dict(type='SSLPretrained', checkpoint=str(tiny_weights))))
+    dataset, scores = VOCInstances(str(root), size=44, annotation='SegmentationClass'), []
+    for i in range(3):
+        ids = np.array(Image.open(root / f'SegmentationClass/{i}.png').resize((44, 44), Image.Resampling.NEAREST))
+        predicted = model([dataset[i]])[0]
+        assert not predicted['merged'][40:].any(), 'these pixels fill no patch'
+        scores.append(neco_jaccards(predicted['masks'].numpy(), predicted['merged'].numpy(), ids))
+    assert [found['jaccard_merged'], found['jaccard_best_head']] == pytest.approx(100 * np.mean(scores, axis=0), abs=1e-3)

@@ -1,0 +1,3 @@
+_base_ = '../_base_/discovery_small_coco.py'
+model = dict(type='LOST', num_patches=100)
+default_hooks = dict(record=dict(task='discovery-lost'))

@@ -1,0 +1,3 @@
+_base_ = '../_base_/discovery_voc12.py'
+model = dict(type='TokenCut', threshold=0.2, weight=1e-5)
+default_hooks = dict(record=dict(task='discovery-tokencut'))
