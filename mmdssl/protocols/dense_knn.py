@@ -128,13 +128,18 @@ class PatchMemory:
         together = torch.cat([self._weighted(some) for some in torch.cat(everyone).split(QUERIES)])
         return together[bounds[rank]:bounds[rank + 1]]
 
-    def _weighted(self, queries: Tensor) -> Tensor:
-        """Soft labels of queries that all processes have."""
+    def neighbours(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines with the nearest keys of this process's share and their rows, ``(m, k)``; -inf and 0 where it has fewer."""
         cosines = queries.new_full((len(queries), self.k), -torch.inf)
         rows = torch.zeros_like(cosines, dtype=torch.long)
         if len(self.keys):
             found, places = nearest(self.keys, queries, self.k)
             cosines[:, :found.shape[1]], rows[:, :found.shape[1]] = found, places
+        return cosines, rows
+
+    def _weighted(self, queries: Tensor) -> Tensor:
+        """Soft labels of queries that all processes have."""
+        cosines, rows = self.neighbours(queries)
         rank, _ = get_dist_info()
         best, places = torch.cat(all_gather(cosines), 1).topk(self.k)
         weights = (best / self.temperature).softmax(1).where((places // self.k) == rank, 0.)

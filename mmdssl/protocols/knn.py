@@ -51,7 +51,7 @@ def nearest(bank: Tensor, queries: Tensor, k: int, chunk: int = 256, bank_chunk:
     return torch.cat(cosines), torch.cat(indices)
 
 
-def largest(values: Tensor, k: int, group: int = 64) -> tuple[Tensor, Tensor]:
+def largest(values: Tensor, k: int, group: int = 32) -> tuple[Tensor, Tensor]:
     """``values.topk(k)`` of ``(m, n)``, faster where n is large: the groups of columns with the k largest maxima hold the k largest."""
     per_group = values.shape[1] // group
     if per_group < 4 * k:

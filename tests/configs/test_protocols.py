@@ -68,3 +68,21 @@ def test_few_labels_do_not_stand_among_all():
     for name in ('knn_1percent', 'knn_10percent', 'logistic_1percent', 'logistic_10percent'):
         labels = CONFIGS[name].default_hooks.record
         assert labels.task == 'semi-supervised' and not published_rows(labels.task, labels.dataset)
+
+
+def test_images_with_masks_have_the_published_classes():
+    """Also the same ones in the bank, which Hummingbird augments."""
+    found = {}
+    for path in sorted((ROOT / 'dense').glob('hummingbird_*.py')):
+        cfg = Config.fromfile(path)
+        queries, bank = cfg.test_dataloader.dataset, cfg.test_cfg.bank.dataset
+        assert queries.classes == bank.classes and (queries.size, bank.size, bank.augment, bank.epochs) == (512, 512, True, 2)
+        assert 'augment' not in queries
+        protocol = METRICS.build(cfg.test_evaluator)
+        assert (protocol.k, protocol.temperature, protocol.memory_size) == (30, 0.02, 10240000)
+        assert protocol.void == ('own' if path.stem.endswith('ade20k') else 'first')
+        found[path.stem.split('_')[1]] = queries.classes
+    assert {name: len(classes) for name, classes in found.items()} == dict(voc12=21, ade20k=150, cityscapes=19, cocothings=12, cocostuff=15)
+    things, stuff = ([number for ids in found[name].values() for number in ids] for name in ('cocothings', 'cocostuff'))
+    assert len(things) == len(set(things)) == 80 and max(things) == 89, 'numbers of COCO less 1'
+    assert sorted(stuff) == list(range(91, 182))
