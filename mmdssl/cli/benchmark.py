@@ -49,14 +49,29 @@ IMAGE = ('classification/knn', 'classification/linear_features', 'classification
 TRAINED = ('classification/small_linear', 'classification/small_finetune')
 # What frozen features tell about pixels: the configs, and the folder of the world that each reads.
 FROZEN = {
+    'dense/small_hummingbird_world': 'ade20k',
+    'dense/small_ridge_world': 'ade20k',
+    'dense/small_linear-leopart_world': 'ade20k',
+    'dense/small_linear-dinov3_world': 'ade20k',
+    'dense/small_overclustering_world': 'ade20k',
+    'dense/small_positions_world': 'ade20k',
+    'dense/small_lost_world': 'voc',
+    'dense/small_tokencut_world': 'voc',
+    'dense/small_attention_world': 'voc',
+    'dense/small_attention-jaccard-neco_world': 'voc',
+    'dense/small_saliency_world': 'saliency',
+    'dense/small_spair_world': 'spair',
+    'dense/small_depth_world': 'nyu',
     'video/small_davis2017_world': 'davis',
+    'video/small_jhmdb_world': 'jhmdb',
+    'video/small_vip_world': 'vip',
 }
 PARTS = 'train', 'val'
 SMALL = 96  # pixels of the images of pretraining
 WORLDS = {
     'quick': dict(train=10, val=10, size=16, coco=(192, 96), ade20k=(192, 96), clips=(0, 8)),
     'image': dict(train=2000, val=400, size=96, coco=(0, 0), ade20k=(0, 0), clips=(0, 0)),
-    'frozen': dict(train=10, val=10, size=16, coco=(0, 96), ade20k=(96, 48), clips=(0, 8), voc=(96, 48), saliency=48, jhmdb=(0, 8),
+    'frozen': dict(train=10, val=10, size=16, coco=(0, 0), ade20k=(96, 48), clips=(0, 8), voc=(96, 48), saliency=48, jhmdb=(0, 8),
                    vip=(0, 6), spair=(0, 0, 80), nyu=(96, 48)),
 }
 TAIL = 20  # lines of the log of a job that failed

@@ -23,32 +23,7 @@ from mmdssl.datasets.vip import VIP
 from mmdssl.datasets.voc_instances import VOCInstances
 from mmdssl.datasets.vos import VideoObjects
 
-__all__ = [
-           'DAVIS',
-           'JHMDB',
-           'VIP',
-           'CocoBoxes',
-           'CocoImages',
-           'Copydays',
-           'EndlessSampler',
-           'EpochSampler',
-           'ImageDataset',
-           'ImageFolder',
-           'ImageList',
-           'LabelledFolder',
-           'LabelledViews',
-           'NYUDepth',
-           'RevisitedDataset',
-           'SPair',
-           'SalientObjects',
-           'SegmentedImages',
-           'TransferDataset',
-           'VOCBoxes',
-           'VOCInstances',
-           'VideoObjects',
-           'ViewGroup',
-           'Views',
-           'ViewsPreprocessor',
-           'collate_views',
-           'transforms',
-]
+__all__ = ['DAVIS', 'JHMDB', 'VIP', 'CocoBoxes', 'CocoImages', 'Copydays', 'EndlessSampler', 'EpochSampler', 'ImageDataset',
+           'ImageFolder', 'ImageList', 'LabelledFolder', 'LabelledViews', 'NYUDepth', 'RevisitedDataset', 'SPair', 'SalientObjects',
+           'SegmentedImages', 'TransferDataset', 'VOCBoxes', 'VOCInstances', 'VideoObjects', 'ViewGroup', 'Views', 'ViewsPreprocessor',
+           'collate_views', 'transforms']

@@ -19,7 +19,7 @@ from mmdssl.errors import InputError
 
 ROOT = Path(__file__).parents[2] / 'configs'
 TASKS = ('detection', 'segmentation', 'video')
-TASK_NAMES = ('detection', 'segmentation', 'video-segmentation', 'pose-propagation', 'part-propagation', 'video-masks')
+TASK_NAMES = ('detection', 'segmentation', 'linear-ibot', 'video-segmentation', 'pose-propagation', 'part-propagation', 'video-masks')
 CONFIGS = sorted(path for task in TASKS for path in (ROOT / task).glob('*.py'))
 TINY = dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=24, depth=12, num_heads=2))
 

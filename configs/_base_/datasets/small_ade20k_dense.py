@@ -1,5 +1,5 @@
-# The sample world's data set in ADE20K's layout, data/world/ade20k, at 192 px: its 11 classes are in classes.txt, 0 is not counted.
-dataset = dict(type='SegmentedImages', data_root='data/world/ade20k', reduce_zero_label=True, size=192)
+# The sample world's data set in ADE20K's layout, data/sample_world/ade20k, at 192 px: its 11 classes are in classes.txt, 0 is not counted.
+dataset = dict(type='SegmentedImages', data_root='data/sample_world/ade20k', reduce_zero_label=True, size=192)
 test_dataloader = dict(
     batch_size=8,
     num_workers=2,
