@@ -6,26 +6,29 @@
 Each network (the FILEs of a NAME are its seeds) is measured by each job, a config of ``configs`` without ``.py`` with the root of its
 data; targets are jobs too, those that the others should predict. ``--random`` adds random weights of the first file's network. Jobs
 run on one thread each; finished ones are not run again. The first table has every score, mean and standard deviation over the seeds,
-with the seconds of a job; the second one Spearman's rank correlation of every score with those of the targets over all networks and
-seeds, and over the means of the networks.
+with the seconds of a processor that a job takes (without imports); the second one Spearman's rank correlation of every score with
+those of the targets over all networks and seeds, and over the means of the networks.
 """
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import subprocess
+import resource
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+import mmdet.apis  # noqa: F401  here, that jobs need not import it
+import mmseg.apis  # noqa: F401
+import torch
 from mmengine.config import Config
 from rich.console import Console
 from scipy.stats import spearmanr
 
+from mmdssl.cli import test, train
 from mmdssl.results.records import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,8 +60,9 @@ def main() -> int:
     targets, jobs = ([tuple(each.split('=', 1)) for each in given] for given in (args.target, args.job))
     runs = [Run(name, Path(file).resolve(), seed, config, Path(data).resolve(), args.out / config.split('/')[1] / f'{name}-s{seed}')
             for config, data in [*jobs, *targets] for name, files in seeds.items() for file, seed in files]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(measure, runs))
+    torch.set_num_threads(1)
+    with multiprocessing.get_context('fork').Pool(args.jobs, maxtasksperchild=1) as pool:
+        pool.map(measure, runs, chunksize=1)
     text = '\n\n'.join(tables(runs, [config for config, _ in targets]))
     (args.out / 'tables.md').write_text(text + '\n')
     Console(width=250).print(text, highlight=False, markup=False)
@@ -69,19 +73,23 @@ def measure(run: Run) -> None:
     if (run.folder / 'seconds.json').is_file():
         return
     run.folder.mkdir(parents=True, exist_ok=True)
-    config, trains = ROOT / f'configs/{run.config}.py', 'train_dataloader' in Config.fromfile(ROOT / f'configs/{run.config}.py')
-    command = [f'{ROOT}/tools/train.py', config, '--pretrained', run.checkpoint] if trains else [
-        f'{ROOT}/tools/test.py', config, run.checkpoint]
-    command += ['--data', run.data, '--work-dir', run.folder, *(['--random'] if run.network == 'random' else []),
-                '--cfg-options', f'randomness.seed={run.seed}']
-    start = time.monotonic()
-    with open(run.folder / 'console.log', 'w') as log:
-        done = subprocess.run([sys.executable, *map(str, command)], stdout=log, stderr=subprocess.STDOUT,
-                              env=dict(os.environ, OMP_NUM_THREADS='1'))
-    if done.returncode:
-        print(f'{run.folder} failed, see its console.log', file=sys.stderr)
+    config = ROOT / f'configs/{run.config}.py'
+    if 'train_dataloader' in Config.fromfile(config):
+        command, arguments = train.main, [config, '--pretrained', run.checkpoint]
     else:
-        (run.folder / 'seconds.json').write_text(json.dumps(round(time.monotonic() - start, 1)))
+        command, arguments = test.main, [config, run.checkpoint]
+    arguments += ['--data', run.data, '--work-dir', run.folder, *(['--random'] if run.network == 'random' else []),
+                  '--cfg-options', f'randomness.seed={run.seed}']
+    console = os.dup(2)
+    with open(run.folder / 'console.log', 'w') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        code = command([str(each) for each in arguments])
+    if code:
+        os.write(console, f'{run.folder} failed, see its console.log\n'.encode())
+    else:
+        used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        (run.folder / 'seconds.json').write_text(json.dumps(round(sum(each.ru_utime + each.ru_stime for each in used), 1)))
 
 
 def tables(runs: list[Run], targets: list[str]) -> list[str]:
