@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import time
 
 import torch
 from mmengine.device import get_device
 from torch.nn.functional import normalize
 
+from mmdssl.engine.log_processor import peak_memory
 from mmdssl.protocols.dense_knn import PRECISIONS, PatchMemory
 
 # Memory, and patches and classes of the queries: images of 512 px in patches of 16.
@@ -37,14 +37,16 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     device = torch.device(get_device())
-    keys = normalize(torch.randn(args.keys, args.dim, device=device), dim=1).to(PRECISIONS[args.precision])
+    keys = torch.empty(args.keys, args.dim, dtype=PRECISIONS[args.precision], device=device)
+    for part in keys.split(1 << 14):  # so that the peak is not that of making them
+        part[:] = normalize(torch.randn(part.shape, device=device), dim=1)
     counts = torch.zeros(args.keys, CLASSES + 1, dtype=torch.uint8, device=device)
-    counts.scatter_(1, torch.randint(CLASSES, (args.keys, 1), device=device), 255)
+    counts[torch.arange(args.keys, device=device), torch.randint(CLASSES, (args.keys, ), device=device)] = 255
     queries = torch.randn(args.queries, args.dim, device=device)
     memory = PatchMemory(keys, counts)
     held = (keys.nbytes + counts.nbytes) / 2**20
     print(f'{args.keys} keys of {args.dim} in {args.precision} and their labels: {held:.0f} MiB, on {device}, {args.threads} threads')
-    before, load = peak(), os.getloadavg()[0]
+    before, load = peak_memory(), os.getloadavg()[0]
     start, cpu = time.perf_counter(), time.process_time()
     memory.soft_labels(queries)
     if device.type == 'cuda':
@@ -52,7 +54,7 @@ def main() -> None:
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     flop = 2 * args.keys * args.queries * args.dim
     print(f'{args.queries} queries: {seconds:.1f} s ({cpu:.1f} s of CPU), {flop / cpu / 1e9:.0f} GFLOP per second of CPU, at most '
-          f'{peak() - before:.0f} MiB beyond the memory; load of the machine before: {load:.1f}')
+          f'{peak_memory() - before} MiB beyond the memory; load of the machine before: {load:.1f}')
     print(f'the same neighbours as by brute force: {same_neighbours(memory, queries[:args.compared])} of '
           f'{min(args.compared, args.queries)} queries')
     for name, (size, number, classes) in TASKS.items():
@@ -69,13 +71,6 @@ def same_neighbours(memory: PatchMemory, queries: torch.Tensor) -> int:
     cosines = torch.cat([exact @ part.double().T for part in memory.keys.split(1 << 16)], 1)
     wanted = cosines.topk(memory.k).indices.sort(1).values
     return int((memory.neighbours(queries)[1].sort(1).values == wanted).all(1).sum())
-
-
-def peak() -> float:
-    """Most memory used so far, MiB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 if __name__ == '__main__':
