@@ -33,7 +33,7 @@ LENGTH = 10
 @pytest.fixture
 def benchmark(load_tool, monkeypatch):
     module = load_tool('benchmark')
-    monkeypatch.setattr(module, 'make_sample_world', lambda root, **kwargs: root.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr('mmdssl.datasets.sample_world.make_sample_world', lambda root, **kwargs: root.mkdir(parents=True, exist_ok=True))
     return module
 
 
@@ -255,7 +255,7 @@ def test_configs_of_the_suites_exist_and_are_told_apart_in_tables(benchmark, kin
     (dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=768, depth=12, num_heads=12)), 'vit-base'),
     (dict(type='mmdet.ResNet', depth=50), 'resnet50')])
 def test_configs_follow_from_the_network(benchmark, monkeypatch, backbone, kind):
-    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: backbone)
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_config', lambda *args: backbone)
     assert benchmark.family(Path('x.pth'), None) == kind
 
 
@@ -271,9 +271,9 @@ def test_what_cannot_work_is_said_before_anything_runs(run, benchmark, jobs, tmp
         assert run(*args) == (2, []) and message in capsys.readouterr().err
     assert benchmark.main([str(tmp_path / 'none.pth')]) == 2
     assert 'none.pth' in capsys.readouterr().err
-    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=50))
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=50))
     assert run() == (2, []) and 'use --suite dense or video' in capsys.readouterr().err
-    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=18))
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=18))
     assert run() == (2, []) and 'holds a resnet18' in capsys.readouterr().err
     assert not jobs.commands
 
