@@ -256,7 +256,7 @@ def test_the_jobs_of_the_benchmark_can_run(command, ready, tool, check, monkeypa
 def test_what_is_installed_is_there(command):
     assert (ROOT / 'setup.py').is_file()
     for extra in re.findall(r'\[(\w+)\]', command):
-        assert re.search(rf"extras_require=\{{.*'{extra}':", (ROOT / 'setup.py').read_text())
+        assert re.search(rf'^{extra} = \[', (ROOT / 'pyproject.toml').read_text(), re.M)
 
 
 def test_flags_and_files_that_are_named_exist(tool, capsys):

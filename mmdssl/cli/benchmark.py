@@ -75,7 +75,7 @@ class Job:
 
     @property
     def file(self) -> Path:
-        return find_config(f'configs/{self.config}.py')
+        return find_config(f'mmdssl::{self.config}.py')
 
     @property
     def trains(self) -> bool:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     make_sample_world(world, train=args.train, val=args.val)
     shutil.rmtree(folder, ignore_errors=True)
     images = world / 'imagenet'
-    training = subprocess.run([sys.executable, find_tool('train.py'), find_config('configs/pretrain/quickstart.py'), '--work-dir', folder,
+    training = subprocess.run([sys.executable, find_tool('train.py'), find_config('mmdssl::pretrain/quickstart.py'), '--work-dir', folder,
                                '--data', images / 'train', '--knn', images, *rest])
     if training.returncode:
         return training.returncode
