@@ -63,22 +63,28 @@ def test_an_attribute_that_is_no_part_of_the_package_is_an_error():
         _ = mmdssl.nothing
 
 
-def test_others_replace_a_component_after_it_is_there(tmp_path):
-    (tmp_path / 'parts.py').write_text('from mmdssl.registry import MODELS\n'
-                                       '@MODELS.register_module(force=True)\n'
-                                       'class PQCL:\n'
-                                       '    pass\n')
-    code = "import parts; from mmengine.registry import MODELS; print(MODELS.get('mmdssl.PQCL').__module__)"
-    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == 'parts\n', done.stderr
+def test_others_replace_a_component_after_it_is_there(tmp_path, monkeypatch, lazy):
+    (tmp_path / 'lazy_parts.py').write_text('import sys\n'
+                                            'sys.modules["lazy_registry"].register_module(name="Part", module=dict)\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, 'lazy_registry', lazy('lazy_parts'))
+
+    class Part:
+        pass
+    sys.modules['lazy_registry'].register_module(module=Part, force=True)
+    assert sys.modules['lazy_registry'].get('Part') is Part
 
 
-def test_a_registry_that_is_looked_into_has_everything():
-    empty = Registry('model', parent=MODELS, scope='mmdssl_test', locations=['this'])
-    try:
-        assert not empty._imported
-        assert not empty.module_dict
-        assert empty._imported
-    finally:
-        MODELS.children.pop('mmdssl_test')
+def test_a_registry_that_is_looked_into_has_everything(lazy):
+    registry = lazy('this')
+    assert not registry._imported
+    assert not registry.module_dict
+    assert registry._imported
     assert 'PQCL' in OURS.module_dict
+
+
+@pytest.fixture
+def lazy():
+    """Function that makes a registry, below MMEngine's, of what a module registers."""
+    yield lambda location: Registry('model', parent=MODELS, scope='mmdssl_test', locations=[location])
+    MODELS.children.pop('mmdssl_test')

@@ -17,6 +17,8 @@ from mmdssl.home import find_config
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+EXTRAS = dict(mmdet='detection', mmseg='segmentation')  # what pretraining does without
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of a tool that runs a config."""
@@ -65,6 +67,9 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
         cfg = Config.fromfile(file)
     except Exception as error:  # a config is a program
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        for package, extra in EXTRAS.items():
+            if f'{package} is not installed' in reason:
+                raise InputError(f"config '{args.config}' needs {package}, which is not installed: pip install 'mmdssl[{extra}]'") from None
         raise InputError(f"config '{args.config}' cannot be read ({reason}): correct it or its _base_") from None
     if not cfg._cfg_dict:
         raise InputError(f"config '{args.config}' is empty: give the config of a whole run, such as configs/pretrain/pqcl.py")

@@ -105,3 +105,10 @@ def test_choices_are_those_of_the_code_behind_them():
     assert convert.FORMS == FORMS
     assert tuple(layout.name for layout in LAYOUTS) == convert.LAYOUTS
     assert tuple(PICTURES) == draw.PICTURES
+
+
+def test_a_config_of_a_package_that_is_missing_says_what_to_install(main, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('mmengine.config.config.is_installed', lambda package: False)
+    (tmp_path / 'mine.py').write_text("_base_ = 'mmdet::_base_/default_runtime.py'\n")
+    assert main(['train', str(tmp_path / 'mine.py')]) == 2
+    assert capsys.readouterr().err.endswith("needs mmdet, which is not installed: pip install 'mmdssl[detection]'\n")
