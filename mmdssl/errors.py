@@ -9,5 +9,9 @@ class InputError(ValueError):
     """
 
 
+class NonFiniteLossError(RuntimeError):
+    """The loss of this iteration is NaN or infinite on some process; no process has taken the optimizer step."""
+
+
 class Stopped(Exception):
     """The run was asked to end, and has saved from where ``--resume`` continues it."""

@@ -1,6 +1,7 @@
 """Child registries, scope ``mmdssl``, of MMEngine's root registries.
 
-A downstream project writes ``custom_imports = dict(imports=['mmdssl'])`` and then ``type='mmdssl.VisionTransformer'``.
+A downstream project writes ``custom_imports = dict(imports=['mmdssl'])`` and then ``type='mmdssl.VisionTransformer'``. MMEngine finds
+this module by the scope's name, and a registry imports all that is registered when something is first looked up in it.
 """
 from mmengine import registry as root
 
@@ -11,10 +12,17 @@ class Registry(root.Registry):
     """MMEngine's, whose classes check what they are given, see :mod:`mmdssl.arguments`."""
 
     def _register_module(self, module: type, *args, **kwargs) -> None:
+        if module.__module__.partition('.')[0] != __package__:
+            self.import_from_location()  # so that what others replace by force is there
         super()._register_module(checked(module) if isinstance(module, type) else module, *args, **kwargs)
 
+    @property
+    def module_dict(self) -> dict:
+        self.import_from_location()
+        return super().module_dict
 
-_LOCATIONS = dict(locations=['mmdssl'], scope='mmdssl')
+
+_LOCATIONS = dict(locations=[f'mmdssl.{room}' for room in ('datasets', 'engine', 'models', 'protocols')], scope='mmdssl')
 
 DATASETS = Registry('dataset', parent=root.DATASETS, **_LOCATIONS)
 DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, **_LOCATIONS)

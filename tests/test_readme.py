@@ -20,7 +20,7 @@ from torch import nn
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.registry import MODELS
+from mmdssl.registry import MODELS, RUNNERS
 from mmdssl.results.records import append_record
 
 ROOT = Path(__file__).parents[1]
@@ -150,7 +150,7 @@ def check(tool, monkeypatch):
 
     def run(path: str, *arguments: str) -> None:
         module = tool(path)
-        monkeypatch.setattr(module.RUNNERS, 'build', reached)
+        monkeypatch.setattr(RUNNERS, 'build', reached)
         with pytest.raises(Reached):
             raise AssertionError(f'exit code {module.main(list(arguments))}')
     return run
@@ -238,7 +238,8 @@ def test_scripts_start_what_can_run(command, ready, check, tmp_path, monkeypatch
 def test_the_jobs_of_the_benchmark_can_run(command, ready, tool, check, monkeypatch):
     path, *arguments = ready(command)[1:]
     module, jobs = tool(path), []
-    monkeypatch.setattr(module, 'make_sample_world', lambda root, **kwargs: shutil.copytree('world', root, dirs_exist_ok=True))
+    monkeypatch.setattr('mmdssl.datasets.sample_world.make_sample_world',
+                        lambda root, **kwargs: shutil.copytree('world', root, dirs_exist_ok=True))
     monkeypatch.setattr(module, 'run_job', lambda job, args, *rest: jobs.append(module.command(job, args)))
     monkeypatch.setattr(module, 'report', lambda *args: None)
     assert module.main(arguments) == 1  # no job gives a record
@@ -256,7 +257,7 @@ def test_the_jobs_of_the_benchmark_can_run(command, ready, tool, check, monkeypa
 def test_what_is_installed_is_there(command):
     assert (ROOT / 'setup.py').is_file()
     for extra in re.findall(r'\[(\w+)\]', command):
-        assert re.search(rf"extras_require=\{{.*'{extra}':", (ROOT / 'setup.py').read_text())
+        assert re.search(rf'^{extra} = \[', (ROOT / 'pyproject.toml').read_text(), re.M)
 
 
 def test_flags_and_files_that_are_named_exist(tool, capsys):

@@ -8,14 +8,10 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from mmengine.device import get_device
-from torch import Tensor
-
-from mmdssl.engine.log_processor import peak_memory
-from mmdssl.models.losses.balanced_attention import BalancedAttention
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMULATIONS = ('plain', 'ours', 'ours, in pieces')
 NUM_TARGETS, SOURCE, TARGET, ITERATIONS = 2, 0.1, 0.05, 3
@@ -28,6 +24,7 @@ def main() -> None:
     parser.add_argument('--dim', type=int, default=4096)
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, of which the fastest counts')
     args = parser.parse_args()
+    from mmengine.device import get_device
     print(f'{args.views} views of {args.batch_size} images, {args.dim} dimensions, on {get_device()}')
     print(f'{"":32}{"MiB":>8}{"ms":>8}{"loss":>12}{"gradient":>12}')
     for teacher in (True, False):
@@ -40,6 +37,11 @@ def main() -> None:
 
 def measure(name: str, with_teacher: bool, args: argparse.Namespace) -> tuple[int, float, float, float]:
     """Peak memory beyond the latents in MiB, seconds of a step, the loss and the length of its gradient."""
+    import torch
+    from mmengine.device import get_device
+
+    from mmdssl.engine.log_processor import peak_memory
+    from mmdssl.models.losses.balanced_attention import BalancedAttention
     torch.manual_seed(0)
     shape, device = (args.views, args.batch_size, args.dim), torch.device(get_device())
     images = torch.randn(shape[1:], device=device)
@@ -71,6 +73,8 @@ def measure(name: str, with_teacher: bool, args: argparse.Namespace) -> tuple[in
 
 def plain(student: Tensor, teacher: Tensor | None, num_targets: int, temperature: float) -> Tensor:
     """Eq. 1 to 5 as they stand."""
+    import torch
+    import torch.nn.functional as F
     num_views, batch = student.shape[:2]
     queries = F.normalize(student, dim=-1).flatten(0, 1)
     observed = queries if teacher is None else F.normalize(teacher, dim=-1).flatten(0, 1)

@@ -9,17 +9,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config
-from mmengine.device import get_device
-from PIL import Image
-
-import mmdssl  # noqa: F401  registers everything
 from mmdssl.cli.arguments import add_options
-from mmdssl.datasets import Views
-from mmdssl.engine.optim_wrapper import autocast
-from mmdssl.registry import MODELS, TRANSFORMS
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmdssl.datasets import Views
 
 
 def main() -> None:
@@ -29,7 +26,16 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=5, help='timed repetitions, of which the median counts')
     parser.add_argument('--amp', choices=['bf16', 'fp16'])
     add_options(parser)
-    args = parser.parse_args()
+    measure(parser.parse_args())
+
+
+def measure(args: argparse.Namespace) -> None:
+    import torch
+    from mmengine.config import Config
+    from mmengine.device import get_device
+
+    from mmdssl.engine.optim_wrapper import autocast
+    from mmdssl.registry import MODELS
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     device = torch.device(get_device())
@@ -59,6 +65,11 @@ def main() -> None:
 
 def noise(recipes: dict, batch_size: int) -> Views:
     """Views of noise, with the sizes, boxes and masks that the config's recipes give."""
+    import torch
+    from PIL import Image
+
+    from mmdssl.datasets import Views
+    from mmdssl.registry import TRANSFORMS
     crops = {name.rstrip('_'): TRANSFORMS.build(recipe) for name, recipe in recipes.items() if recipe}
     samples = []
     for index in range(batch_size):
@@ -71,6 +82,7 @@ def noise(recipes: dict, batch_size: int) -> Views:
 
 
 def seconds(function: Callable[[], None], device: torch.device) -> float:
+    import torch
     if device.type == 'cuda':
         torch.cuda.synchronize()
     start = time.perf_counter()

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stamp=.venv/.installed-for
-if [ -f "$stamp" ] && cmp -s setup.py "$stamp"; then
+if [ -f "$stamp" ] && cmp -s pyproject.toml "$stamp"; then
     exit 0
 fi
 
@@ -25,5 +25,5 @@ start=$SECONDS
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --upgrade pip
 .venv/bin/python -m pip install --quiet --editable '.[test]'
-cp setup.py "$stamp"
+cp pyproject.toml "$stamp"
 echo "Installed in $((SECONDS - start)) s."

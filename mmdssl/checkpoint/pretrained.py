@@ -401,7 +401,7 @@ def _mismatch(given: Pretrained, state: dict[str, Tensor], own: dict[str, Tensor
     return f'{given} does not fit: {"; ".join(parts)}: {cause}'
 
 
-@WEIGHT_INITIALIZERS.register_module()  # MMEngine's own registry: configs of other projects name it without scope
+@WEIGHT_INITIALIZERS.register_module(force=True)  # in place of what only loads it, see mmdssl/__init__.py
 @checked
 class SSLPretrained:
     """``init_cfg=dict(type='SSLPretrained', checkpoint=...)`` of a backbone in any project on MMEngine.

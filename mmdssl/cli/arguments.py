@@ -9,11 +9,15 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
-
-from mmdssl.engine.config_check import check_options
 from mmdssl.errors import InputError
+from mmdssl.home import find_config
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+EXTRAS = dict(mmdet='detection', mmseg='segmentation')  # what pretraining does without
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,13 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='what started the processes; torchrun is recognised by itself')
 
 
-class Options(DictAction):
-    """MMEngine's, which says what is wrong with an option that it cannot read."""
+class Options(argparse.Action):
+    """MMEngine's ``DictAction``, which says what is wrong with an option that it cannot read."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
                  option_string: str | None = None) -> None:
+        from mmengine.config import DictAction
         try:
-            super().__call__(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except (ValueError, AssertionError, RecursionError):
             parser.error(f'{option_string} {" ".join(values)} is not KEY=VALUE with balanced brackets: write for instance '
                          'train_cfg.max_epochs=100')
@@ -51,13 +56,20 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     for option in ('work_dir', 'data', 'knn', 'dense', 'pretrained', 'resume'):
         if getattr(args, option, None) == '':
             raise InputError(f'--{option.replace("_", "-")} is empty: give a path, or leave it out')
-    if not Path(args.config).is_file():
+    from mmengine.config import Config
+
+    from mmdssl.engine.config_check import check_options
+    file = find_config(args.config)
+    if file is None:
         raise InputError(f"config '{args.config}' does not exist: give the path of a config file, such as "
                          'configs/pretrain/pqcl.py')
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(file)
     except Exception as error:  # a config is a program
         reason = ' '.join(f'{type(error).__name__}: {error}'.split())
+        for package, extra in EXTRAS.items():
+            if f'{package} is not installed' in reason:
+                raise InputError(f"config '{args.config}' needs {package}, which is not installed: pip install 'mmdssl[{extra}]'") from None
         raise InputError(f"config '{args.config}' cannot be read ({reason}): correct it or its _base_") from None
     if not cfg._cfg_dict:
         raise InputError(f"config '{args.config}' is empty: give the config of a whole run, such as configs/pretrain/pqcl.py")

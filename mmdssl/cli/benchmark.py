@@ -1,4 +1,4 @@
-"""Measure the backbone of a checkpoint on images, detection, segmentation and video, and compare: one table."""
+"""Measure a backbone on images, detection, segmentation and video, and compare: one table."""
 from __future__ import annotations
 
 import argparse
@@ -14,25 +14,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from mmengine.config import Config
 from rich.console import Console
 from rich.text import Text
 
-import mmdssl  # noqa: F401  registers everything
-from mmdssl.checkpoint import backbone_config
-from mmdssl.checkpoint.download import fetch, is_address
-from mmdssl.checkpoint.files import read_safetensors
 from mmdssl.cli.guard import guarded
-from mmdssl.datasets.images import find_images
-from mmdssl.datasets.sample_world import make_sample_world
-from mmdssl.engine.feature_cache import file_stamp
-from mmdssl.engine.run_lock import hold
 from mmdssl.errors import InputError
-from mmdssl.models.backbones.names import backbone_name, plain_config
+from mmdssl.home import find_config, find_tool
 from mmdssl.results.records import append_line, fingerprint_file, fingerprint_text, read_records
 from mmdssl.results.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
 
-ROOT = Path(__file__).resolve().parents[2]
 DENSE = {
     'vit-small': ('detection/mask-rcnn_vit-small_1x_coco', 'detection/cascade-mask-rcnn_vit-small_1x_coco',
                   'segmentation/semfpn_vit-small_40k_ade20k', 'segmentation/upernet_vit-small_160k_ade20k'),
@@ -106,7 +96,7 @@ class Job:
 
     @property
     def file(self) -> Path:
-        return ROOT / f'configs/{self.config}.py'
+        return find_config(f'mmdssl::{self.config}.py')
 
     @property
     def data(self) -> str:
@@ -126,6 +116,7 @@ class Job:
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 1 where a job failed; else see :func:`mmdssl.cli.guard.guarded`."""
     args = parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running job is ended too
     failed: list[Job] = []
     return guarded(lambda: failed.extend(run(args)), lambda: 'the same command goes on from here') or int(bool(failed))
 
@@ -159,6 +150,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> list[Job]:
     """Run what is not done yet and make the tables; returns the jobs that failed."""
+    from mmdssl.checkpoint.download import fetch, is_address
+    from mmdssl.engine.run_lock import hold
     if is_address(args.checkpoint):
         args.checkpoint = fetch(args.checkpoint)
     args.checkpoint = Path(args.checkpoint)
@@ -197,6 +190,8 @@ def run(args: argparse.Namespace) -> list[Job]:
 
 def family(checkpoint: Path, network: str | None) -> str:
     """The configs that fit a backbone: a key of ``DENSE``."""
+    from mmdssl.checkpoint import backbone_config
+    from mmdssl.models.backbones.names import backbone_name
     found = backbone_config(checkpoint, network)
     name = backbone_name(found)
     if name == 'resnet50':
@@ -208,6 +203,8 @@ def family(checkpoint: Path, network: str | None) -> str:
 
 def size(checkpoint: Path, network: str | None) -> str:
     """``'small'`` for a transformer of small images, ``'large'`` for all else."""
+    from mmdssl.checkpoint import backbone_config
+    from mmdssl.models.backbones.names import plain_config
     found = plain_config(backbone_config(checkpoint, network))
     return 'small' if found['type'].endswith('VisionTransformer') and found.get('img_size', 224) <= SMALL else 'large'
 
@@ -227,6 +224,7 @@ def plan(suite: str, random: bool, kind: str) -> list[Job]:
 
 def pretraining(checkpoint: Path) -> dict[str, str | int]:
     """What our own files say of the run they come from."""
+    from mmdssl.checkpoint.files import read_safetensors
     metadata = read_safetensors(checkpoint)[1] if checkpoint.suffix == '.safetensors' else {}
     facts = dict(pretrain_method=metadata.get('method'), pretrain_epochs=metadata.get('epoch'))
     return {key: int(value) if value.isdecimal() else value for key, value in facts.items() if value}
@@ -268,6 +266,8 @@ def images_of(args: argparse.Namespace) -> dict[str, str]:
     """What tells the images of ``--data``, as they are now, in the image suite; nothing where they are not there."""
     if args.suite != 'image' or not args.data:
         return {}
+    from mmdssl.datasets.images import find_images
+    from mmdssl.engine.feature_cache import file_stamp
     folders = [args.data.resolve() / part for part in PARTS]
     if not all(folder.is_dir() for folder in folders):
         return {}
@@ -276,6 +276,7 @@ def images_of(args: argparse.Namespace) -> dict[str, str]:
 
 @cache
 def config_text(file: Path) -> str:
+    from mmengine.config import Config
     return json.dumps(Config.fromfile(file).to_dict(), sort_keys=True, default=str)
 
 
@@ -288,6 +289,7 @@ def use_data(args: argparse.Namespace, jobs: list[Job]) -> None:
                 raise InputError(f"--data '{args.data}' has no folder '{folder}': put or link the data set there")
     elif args.suite in WORLDS:
         world = args.work_dir / ('world' if args.suite == 'quick' else f'{args.suite}_world')
+        from mmdssl.datasets.sample_world import make_sample_world
         make_sample_world(world, **WORLDS[args.suite])
         args.data = world / 'imagenet' if args.suite == 'image' else world
 
@@ -345,7 +347,7 @@ def command(job: Job, args: argparse.Namespace) -> list[str]:
     rest += ['--data', args.data / job.data] if args.data else []
     rest += ['--random'] if job.random else []
     chosen = options(job, args)
-    if job.suite == 'image' and not job.trains:
+    if job.suite in ('image', 'frozen') and not job.trains and job.amp == 'test_cfg.amp':
         chosen = [f'test_cfg.cache={args.work_dir / "features"}', *chosen]  # which all protocols share
     rest += ['--cfg-options', *chosen] if chosen else []
     if not job.trains:
@@ -357,8 +359,8 @@ def command(job: Job, args: argparse.Namespace) -> list[str]:
 def tool(name: str, gpus: int, positional: list, *rest: str | Path) -> list[str]:
     """The command line of tools/train.py or tools/test.py, on one process or several."""
     if gpus == 1:
-        return [str(part) for part in (sys.executable, ROOT / f'tools/{name}.py', *positional, *rest)]
-    return [str(part) for part in ('bash', ROOT / f'tools/dist_{name}.sh', *positional, gpus, *rest)]
+        return [str(part) for part in (sys.executable, find_tool(f'{name}.py'), *positional, *rest)]
+    return [str(part) for part in ('bash', find_tool(f'dist_{name}.sh'), *positional, gpus, *rest)]
 
 
 def run_command(command: list[str], log: Path, title: str, console: Console) -> int:
@@ -383,6 +385,7 @@ def final_record(folder: Path, job: Job) -> dict | None:
     records = results(folder)
     if not records or not job.trains:
         return records[-1] if records else None
+    from mmengine.config import Config
     length = Config.fromfile(folder / job.file.name).train_cfg  # as it ran
     unit, end = ('iteration', length.max_iters) if 'max_iters' in length else ('epoch', length.max_epochs)
     return records[-1] if records[-1].get(unit, 0) >= end else None

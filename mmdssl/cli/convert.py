@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import argparse
 
-from mmdssl.checkpoint import convert_checkpoint, read_pretrained
-from mmdssl.checkpoint.convert import FORMS
-from mmdssl.checkpoint.layouts import LAYOUTS
 from mmdssl.cli.guard import guarded
+
+FORMS = ('mmdssl', 'timm', 'huggingface')  # mmdssl.checkpoint.convert.FORMS, whose import takes seconds; so does that of its layouts
+LAYOUTS = ('resnet', 'mmdssl', 'huggingface', 'beit', 'dinov2', 'pqcl', 'ibot', 'selfpatch', 'bam', 'mocov3', 'mae', 'timm', 'dino')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,13 +19,14 @@ def main(argv: list[str] | None = None) -> int:
                         help='whose names; timm stands for torchvision where it is a ResNet')
     parser.add_argument('--network', choices=['teacher', 'student'],
                         help='which one, where the file has both; by default the one that its authors evaluate')
-    parser.add_argument('--layout', choices=[layout.name for layout in LAYOUTS],
+    parser.add_argument('--layout', choices=LAYOUTS,
                         help='what the file is, where it is not recognised')
     args = parser.parse_args(argv)
     return guarded(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmdssl.checkpoint import convert_checkpoint, read_pretrained
     left_out = convert_checkpoint(args.source, args.target, args.to, args.network, args.layout)
     written = read_pretrained(args.target)
     print(f'{args.target}: {len(written.state)} tensors as {args.to}, of {args.source}')

@@ -1,4 +1,4 @@
-"""Score predicted masks of DAVIS-2017: python tools/eval_davis.py PREDICTIONS data/davis
+"""Score predicted masks of DAVIS-2017.
 
 PREDICTIONS holds a folder per sequence with indexed PNGs named as the annotations, as DAVISMetric and most published
 code write them.
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from mmdssl.cli.guard import guarded
-from mmdssl.datasets.davis import DAVIS, read_mask
 from mmdssl.errors import InputError
-from mmdssl.protocols.video_scores import SequenceScores, score_sequence, score_table
+
+if TYPE_CHECKING:
+    from mmdssl.protocols.video_scores import SequenceScores
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,6 +27,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from mmdssl.datasets.davis import DAVIS
+    from mmdssl.protocols.video_scores import score_table
     data = DAVIS(args.data, args.split)
     scores = [score(args.predictions, data.get_data_info(i)) for i in range(len(data))]
     Console().print(score_table(scores, f'DAVIS {args.split}'))
@@ -34,6 +38,8 @@ def run(args: argparse.Namespace) -> None:
 
 def score(predictions: str, sequence: dict) -> SequenceScores:
     """Scores of a sequence of the dataset; of its predictions, the first and the last are not needed."""
+    from mmdssl.datasets.davis import read_mask
+    from mmdssl.protocols.video_scores import score_sequence
     folder = Path(predictions, sequence['name'])
     wanted = [Path(path).name for path in sequence['mask_paths'][1:-1]]
     if not folder.is_dir():

@@ -9,12 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
-from mmengine.dist import is_distributed, is_main_process
-
-from mmdssl.engine.faults import causes, explain_fault
-from mmdssl.engine.optim_wrapper import NonFiniteLossError
-from mmdssl.errors import InputError, Stopped
+from mmdssl.errors import InputError, NonFiniteLossError, Stopped
 
 
 def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '') -> int:
@@ -46,23 +41,37 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
             _say(f'error: {message.strip()}')
             return 2
         except Stopped as stop:
-            if is_main_process():
+            if _is_main_process():
                 _say(f'stopped: {stop}', continuation())
-            return os.EX_TEMPFAIL if is_main_process() else 0
+            return os.EX_TEMPFAIL if _is_main_process() else 0
         except BaseException as error:
-            if any(isinstance(each, KeyboardInterrupt) for each in causes(error)):
-                if is_main_process():
+            if _is_interrupt(error):
+                if _is_main_process():
                     _say('stopped by Ctrl-C', continuation())
                 return 130
+            from mmdssl.engine.faults import explain_fault
             fault = explain_fault(error)
             if fault is None or isinstance(error, SystemExit):
                 raise
             _say(f'error: {fault}', continuation())
             return 2
-    if is_distributed():
+    dist = sys.modules.get('torch.distributed')
+    if dist is not None and dist.is_available() and dist.is_initialized():
         gc.collect()  # what holds the group keeps its threads alive, which may abort the process when it ends
-        torch.distributed.destroy_process_group()
+        dist.destroy_process_group()
     return 0
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    from mmdssl.engine.faults import causes
+    return any(isinstance(each, KeyboardInterrupt) for each in causes(error))
+
+
+def _is_main_process() -> bool:
+    dist = sys.modules.get('mmengine.dist')  # not there where a command is stopped before it has begun
+    return dist is None or dist.is_main_process()
 
 
 def _say(*parts: str) -> None:
@@ -74,6 +83,7 @@ def _sentences_of_threads() -> Iterator[None]:
     """Threads that write beside the run, such as TensorBoard's, fail by the machine as it does."""
 
     def report(failed: threading.ExceptHookArgs) -> None:
+        from mmdssl.engine.faults import explain_fault
         fault = failed.exc_value and explain_fault(failed.exc_value)
         _say(f'warning: {fault}') if fault else threading.__excepthook__(failed)
     before, threading.excepthook = threading.excepthook, report

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from mmdssl.cli.guard import guarded
-from mmdssl.results.report import write_report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmdssl.results.report import write_report
     written = write_report(args.work_dirs, args.out)
     for complaint in written.complaints:
         print(f'left out: {complaint}', file=sys.stderr)

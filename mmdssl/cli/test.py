@@ -1,19 +1,19 @@
-"""Evaluate: a detector or segmentor from its checkpoint, or, by a config that trains nothing (configs/classification, configs/video), a
-backbone from anywhere."""
+"""Evaluate a backbone, detector or segmentor by a config.
+
+A detector or segmentor from its checkpoint; by a config that trains nothing (configs/classification, configs/video) a backbone from
+anywhere.
+"""
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
-import mmdssl  # noqa: F401  registers everything
 from mmdssl.cli.arguments import add_arguments, read_config
 from mmdssl.cli.guard import guarded
-from mmdssl.engine.config_check import check_config, explain_refusals
-from mmdssl.engine.own_data import fit_images, use_data
-from mmdssl.engine.own_weights import use_weights
 from mmdssl.errors import InputError
-from mmdssl.registry import RUNNERS
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmdssl.engine.config_check import check_config, explain_refusals
+    from mmdssl.registry import RUNNERS
     cfg = read_config(args, lambda cfg: change(cfg, args))
     check_config(cfg)
     with explain_refusals(cfg):
@@ -38,6 +40,8 @@ def run(args: argparse.Namespace) -> None:
 
 def change(cfg: Config, args: argparse.Namespace) -> None:
     """What the arguments of this tool change in the config."""
+    from mmdssl.engine.own_data import fit_images, use_data
+    from mmdssl.engine.own_weights import use_weights
     if not cfg.get('test_cfg'):
         raise InputError(f'{args.config} has no test_cfg, so there is nothing to evaluate: for the backbone of a pretraining run use '
                          'configs/classification/knn.py or another config of a task')

@@ -5,27 +5,23 @@ import argparse
 import shlex
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
-import mmdssl  # noqa: F401  registers everything
-from mmdssl.checkpoint.files import latest_checkpoint
 from mmdssl.cli.arguments import add_arguments, read_config
 from mmdssl.cli.guard import guarded
-from mmdssl.engine.config_check import check_config, explain_refusals
-from mmdssl.engine.dry_run import dry_run
-from mmdssl.engine.own_data import use_data, use_labels, use_masks
-from mmdssl.engine.own_weights import use_weights
 from mmdssl.errors import InputError
-from mmdssl.registry import RUNNERS
+from mmdssl.home import command, started
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 CLOCKS = 2.  # seconds by which the clock of a file system may differ from the machine's
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: see :func:`mmdssl.cli.guard.guarded`."""
-    args, started = parse_args(argv), time.time()
-    return guarded(lambda: run(args), lambda: continuation(args, sys.argv[1:] if argv is None else argv, started))
+    args, start = parse_args(argv), time.time()
+    return guarded(lambda: run(args), lambda: continuation(args, sys.argv[1:] if argv is None else argv, start))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -53,12 +49,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmdssl.engine.config_check import check_config, explain_refusals
+    from mmdssl.engine.dry_run import dry_run
+    from mmdssl.registry import RUNNERS
     cfg = read_config(args, lambda cfg: change(cfg, args))
     args.work_dir = cfg.work_dir
     check_config(cfg)
     if not cfg.get('train_cfg') or not cfg.get('train_dataloader') or not cfg.get('optim_wrapper'):
         raise InputError(f'{args.config} trains nothing, it lacks train_cfg, train_dataloader or optim_wrapper: evaluate it with '
-                         'tools/test.py, or give the config of a training')
+                         f'`{command("test", args.config)} CHECKPOINT`, or give the config of a training')
     with explain_refusals(cfg):
         if args.dry_run:
             dry_run(cfg)
@@ -69,21 +68,24 @@ def run(args: argparse.Namespace) -> None:
         runner.train()
 
 
-def continuation(args: argparse.Namespace, arguments: list[str], started: float) -> str:
+def continuation(args: argparse.Namespace, arguments: list[str], start: float) -> str:
     """Where a run that was started with ``arguments`` at a time (of ``time.time()``) is to be continued."""
+    from mmdssl.checkpoint.files import latest_checkpoint
     if args.dry_run or not args.work_dir:
         return ''
     last = latest_checkpoint(args.work_dir)
-    if last is None or not args.resume and last.stat().st_mtime < started - CLOCKS:
+    if last is None or not args.resume and last.stat().st_mtime < start - CLOCKS:
         return 'no checkpoint has been saved yet'
-    command = 'the same command with --resume'
+    again = 'the same command with --resume'
     if args.launcher == 'none':
-        command = shlex.join(['python', sys.argv[0], *arguments, *([] if args.resume == 'latest' else ['--resume'])])
-    return f'the last checkpoint is {last}, to continue: {command}'
+        again = shlex.join([*started(), *arguments, *([] if args.resume == 'latest' else ['--resume'])])
+    return f'the last checkpoint is {last}, to continue: {again}'
 
 
 def change(cfg: Config, args: argparse.Namespace) -> None:
     """What the arguments of this tool change in the config."""
+    from mmdssl.engine.own_data import use_data, use_labels, use_masks
+    from mmdssl.engine.own_weights import use_weights
     if args.resume:
         cfg.resume, cfg.load_from = True, None if args.resume == 'latest' else args.resume
     if args.amp and cfg.get('optim_wrapper'):

@@ -18,8 +18,8 @@ from rich.table import Table
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.backbone import backbone_of
 from mmdssl.engine.log_processor import peak_memory
-from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.unwrap import unwrap
+from mmdssl.errors import NonFiniteLossError
 from mmdssl.models.algorithms.beit import is_missing
 from mmdssl.registry import RUNNERS
 

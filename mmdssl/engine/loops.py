@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader, Dataset
 from mmdssl.arguments import NonNegativeInt, PositiveInt
 from mmdssl.datasets.labelled_folder import require_classes
 from mmdssl.engine.feature_cache import FeatureCache
-from mmdssl.engine.optim_wrapper import NonFiniteLossError
 from mmdssl.engine.replay import save_replay
 from mmdssl.engine.unwrap import unwrap
-from mmdssl.errors import InputError
+from mmdssl.errors import InputError, NonFiniteLossError
 from mmdssl.protocols.features import Extractor, Features, extract
 from mmdssl.protocols.patches import PatchFeatures
 from mmdssl.protocols.propagation import PRECISIONS

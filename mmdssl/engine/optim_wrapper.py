@@ -12,14 +12,10 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from mmdssl.arguments import Positive, PositiveInt
-from mmdssl.errors import InputError
+from mmdssl.errors import InputError, NonFiniteLossError
 from mmdssl.registry import OPTIM_WRAPPERS
 
 AMP_DTYPES = dict(bf16=torch.bfloat16, fp16=torch.float16)
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss of this iteration is NaN or infinite on some process; no process has taken the optimizer step."""
 
 
 @OPTIM_WRAPPERS.register_module()

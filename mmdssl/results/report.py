@@ -17,6 +17,7 @@ from PIL import Image
 
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.errors import InputError
+from mmdssl.home import command
 from mmdssl.results.charts import Curve, draw_chart
 from mmdssl.results.runs import Run, read_runs
 from mmdssl.results.summary import Group, differences, every_record, group_runs, main_metric, readable, results, runs_table, trained
@@ -82,7 +83,7 @@ def write_report(folders: Sequence[str | Path], out: str | Path | None = None) -
         records=[section for run in runs for section in every_record(run)],
         configs=[(group.name, group.runs[0].config_file.read_text(errors='replace')) for group in groups if group.runs[0].config_file],
         commands=[(run.name, commands(run)) for run in runs],
-        command=shlex.join(['python', 'tools/report.py', *(shown(run.folder) for run in runs), '--out', shown(out)]))
+        command=command('report', *(shown(run.folder) for run in runs), '--out', shown(out)))
     template = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True,
                            undefined=StrictUndefined).get_template('report.html')
     room = PAGE - len(template.render(**content, pictures=[]).encode(errors='backslashreplace'))
@@ -121,11 +122,10 @@ def commands(run: Run) -> list[tuple[str, str]]:
             found.append((f'{began} by' if i or began != 'Started' else 'Made by', session['command']))
     if run.config_file and run.scalars:
         processes = run.sessions[-1].get('processes', 1) if run.sessions else 1
-        tool = ['python', 'tools/train.py', shown(run.config_file)] if processes == 1 else \
-            ['bash', 'tools/dist_train.sh', shown(run.config_file), str(processes)]
-        found.append(('Repeated by', shlex.join([*tool, '--work-dir', f'{shown(run.folder)}-again'])))
+        repeat = command('train', shown(run.config_file), processes=processes)
+        found.append(('Repeated by', f'{repeat} {shlex.join(["--work-dir", f"{shown(run.folder)}-again"])}'))
     if run.backbone_file:
-        found.append(('Measured by', shlex.join(['python', 'tools/benchmark.py', shown(run.backbone_file)])))
+        found.append(('Measured by', command('benchmark', shown(run.backbone_file))))
     return found
 
 
@@ -225,7 +225,7 @@ def _markdown(content: dict, pictures: Sequence[Picture], path: Path) -> str:
             lines += [f'![{as_markdown(picture.caption)}](<{file}>)', '']
     lines += ['## Commands', '']
     for name, found in content['commands']:
-        for sentence, command in found:
-            lines += [f'{as_markdown(name)}: {sentence.lower()}', '', '```bash', command, '```', '']
+        for sentence, line in found:
+            lines += [f'{as_markdown(name)}: {sentence.lower()}', '', '```bash', line, '```', '']
     lines += ['This report:', '', '```bash', content['command'], '```', '']
     return '\n'.join(lines)

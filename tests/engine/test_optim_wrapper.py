@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from toy import history
 
-from mmdssl.engine.optim_wrapper import NonFiniteLossError, OptimWrapper, clip_each_
-from mmdssl.errors import InputError
+from mmdssl.engine.optim_wrapper import OptimWrapper, clip_each_
+from mmdssl.errors import InputError, NonFiniteLossError
 
 
 def make(model: nn.Module, **kwargs) -> OptimWrapper:

@@ -33,7 +33,7 @@ LENGTH = 10
 @pytest.fixture
 def benchmark(load_tool, monkeypatch):
     module = load_tool('benchmark')
-    monkeypatch.setattr(module, 'make_sample_world', lambda root, **kwargs: root.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr('mmdssl.datasets.sample_world.make_sample_world', lambda root, **kwargs: root.mkdir(parents=True, exist_ok=True))
     return module
 
 
@@ -255,7 +255,7 @@ def test_configs_of_the_suites_exist_and_are_told_apart_in_tables(benchmark, kin
     (dict(type='mmdssl.VisionTransformer', arch=dict(embed_dim=768, depth=12, num_heads=12)), 'vit-base'),
     (dict(type='mmdet.ResNet', depth=50), 'resnet50')])
 def test_configs_follow_from_the_network(benchmark, monkeypatch, backbone, kind):
-    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: backbone)
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_config', lambda *args: backbone)
     assert benchmark.family(Path('x.pth'), None) == kind
 
 
@@ -271,9 +271,9 @@ def test_what_cannot_work_is_said_before_anything_runs(run, benchmark, jobs, tmp
         assert run(*args) == (2, []) and message in capsys.readouterr().err
     assert benchmark.main([str(tmp_path / 'none.pth')]) == 2
     assert 'none.pth' in capsys.readouterr().err
-    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=50))
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=50))
     assert run() == (2, []) and 'use --suite dense or video' in capsys.readouterr().err
-    monkeypatch.setattr(benchmark, 'backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=18))
+    monkeypatch.setattr('mmdssl.checkpoint.backbone_config', lambda *args: dict(type='mmdet.ResNet', depth=18))
     assert run() == (2, []) and 'holds a resnet18' in capsys.readouterr().err
     assert not jobs.commands
 
@@ -312,7 +312,7 @@ def test_a_job_and_its_children_end_with_the_benchmark(benchmark, tmp_path, monk
 
 def test_the_frozen_suite_measures_each_protocol_on_its_part_of_a_world(benchmark, run, jobs, tmp_path, monkeypatch, capsys):
     made = {}
-    monkeypatch.setattr(benchmark, 'make_sample_world', lambda root, **kwargs: made.update({root.name: kwargs}))
+    monkeypatch.setattr('mmdssl.datasets.sample_world.make_sample_world', lambda root, **kwargs: made.update({root.name: kwargs}))
     configs = [Path(config).name for config in benchmark.FROZEN]
     names = [name for config in configs for name in (f'{config}_random', config)]
     assert run('--suite', 'frozen') == (0, names)
@@ -334,7 +334,7 @@ def test_precision_is_set_where_a_config_has_it(benchmark, config, key):
 
 def test_configs_of_the_frozen_suite_exist_and_read_the_folders_that_they_are_given(benchmark):
     for config, folder in benchmark.FROZEN.items():
-        cfg = Config.fromfile(benchmark.ROOT / f'configs/{config}.py')
+        cfg = Config.fromfile(benchmark.Job(config, 'frozen', False).file)
         assert Path(cfg.test_dataloader.dataset.data_root).name == folder, config
 
 

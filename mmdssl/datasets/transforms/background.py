@@ -12,6 +12,7 @@ from mmdssl.datasets.images import read_rgb
 from mmdssl.datasets.saliency import folder_of_masks, mask_file, missing_masks
 from mmdssl.datasets.sample_world.textures import GROUNDS
 from mmdssl.errors import InputError
+from mmdssl.home import command
 from mmdssl.registry import TRANSFORMS
 
 KINDS = ('gray', 'image', 'texture')
@@ -42,9 +43,9 @@ class LoadSaliency:
         self.masks = self.folder or folder_of_masks(self.root)
         missing = missing_masks(self.masks, self.root, paths)
         if missing:
-            command = f"python tools/make_saliency.py '{self.root}'" + (f" --out '{self.folder}'" if self.folder else '')
+            make = command('make_saliency', self.root, *(['--out', self.folder] if self.folder else []))
             raise InputError(f"{len(missing)} of {len(paths)} images have no saliency mask in '{self.masks}', first {missing[0]}: make "
-                             f"them with `{command}`, or better with `--checkpoint DINO.pth` behind it")
+                             f"them with `{make}`, or better with `--checkpoint DINO.pth` behind it")
 
     def __call__(self, results: dict) -> dict:
         path = mask_file(self.masks, self.root, results['img_path'])
@@ -53,7 +54,7 @@ class LoadSaliency:
                 mask = file.convert('L')
         except Exception as error:  # on broken data, decoders raise almost anything
             raise InputError(f"the saliency mask '{path}' cannot be read ({type(error).__name__}): remove it, and make it again with "
-                             '`python tools/make_saliency.py`') from error
+                             f'`{command("make_saliency")}`') from error
         image = results['img'].copy()
         image.putalpha(mask if mask.size == image.size else mask.resize(image.size, Image.Resampling.BILINEAR))
         return {**results, 'img': image}

@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.engine.faults import explain_fault
+from mmdssl.home import command, started
 from mmdssl.registry import HOOKS
 from mmdssl.results.report import write_report
 from mmdssl.results.runs import SESSION, read_run
@@ -39,7 +40,7 @@ class ReportHook(Hook):
         loader, by_epoch = runner.train_dataloader, isinstance(runner.train_loop, EpochBasedTrainLoop)
         accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         self._session = dict(
-            command=command(runner.world_size),
+            command=own_command(runner.world_size),
             started=_now(),
             iteration=runner.iter,
             epoch_length=len(loader) if by_epoch else None,
@@ -63,7 +64,7 @@ class ReportHook(Hook):
             report = write_report([folder]).page
         except Exception as error:  # the run is done, and a picture of it is no reason to call it failed
             reason = explain_fault(error) or f'{type(error).__name__}: {error}'
-            runner.logger.warning(f'The report could not be written ({reason}): tools/report.py {folder} tries again.')
+            runner.logger.warning(f'The report could not be written ({reason}): `{command("report", folder)}` tries again.')
             report = None
         runner.logger.info('\n'.join(['The run is done.', *closing_words(folder, report)]))
 
@@ -88,16 +89,14 @@ def closing_words(folder: Path, report: Path | None) -> list[str]:
     if report:
         words.append(f'report: {report}')
     if run.backbone_file:
-        words.append(f'next: {shlex.join(["python", "tools/benchmark.py", str(run.backbone_file)])}')
+        words.append(f'next: {command("benchmark", run.backbone_file)}')
     return [f'  {line}' for line in words]
 
 
-def command(processes: int) -> str:
+def own_command(processes: int) -> str:
     """The command that started this process, as far as it can be told from within."""
-    started = ['python', *sys.argv]
-    if 'TORCHELASTIC_RUN_ID' in os.environ and os.environ.get('GROUP_WORLD_SIZE', '1') == '1':
-        started = ['torchrun', '--nproc_per_node', str(processes), *sys.argv]
-    return shlex.join(started)
+    by_torchrun = 'TORCHELASTIC_RUN_ID' in os.environ and os.environ.get('GROUP_WORLD_SIZE', '1') == '1'
+    return shlex.join([*started(processes if by_torchrun else 0), *sys.argv[1:]])
 
 
 def _now() -> str:

@@ -122,9 +122,9 @@ def test_missing_masks_are_one_error_that_names_the_command(root):
     with pytest.raises(InputError) as error:
         ImageFolder(str(root), views=VIEWS, pipeline=PIPELINE)
     for part in (f"2 of 12 images have no saliency mask in '{masks}', first {root}/first/03.png",
-                 f"`python tools/make_saliency.py '{root}'`"):
+                 f'`python tools/make_saliency.py {root}`'):
         assert part in str(error.value)
-    with pytest.raises(InputError, match="12 of 12 images .* --out 'nowhere'"):
+    with pytest.raises(InputError, match='12 of 12 images .* --out nowhere'):
         ImageFolder(str(root), views=VIEWS, pipeline=[dict(type='mmdssl.LoadSaliency', folder='nowhere')])
     assert len(ImageFolder(str(root), views=VIEWS, pipeline=PIPELINE, indices=3)) == 3
 
