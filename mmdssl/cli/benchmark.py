@@ -108,9 +108,9 @@ class Job:
         return 'train_dataloader' in json.loads(config_text(self.file))
 
     @property
-    def amp(self) -> str:
-        """Where the config of a job that does not train has the precision."""
-        return 'test_cfg.amp' if json.loads(config_text(self.file))['test_cfg']['type'] == 'ProtocolLoop' else 'model.amp'
+    def on_features(self) -> bool:
+        """Whether it reads features of the whole data set, which can be kept."""
+        return not self.trains and json.loads(config_text(self.file))['test_cfg']['type'] == 'ProtocolLoop'
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -247,8 +247,8 @@ def options(job: Job, args: argparse.Namespace) -> list[str]:
     chosen = list(args.cfg_options[job.file.stem])
     if args.network and not job.random:
         chosen.append(f'model.backbone.init_cfg.network={args.network}')
-    if args.amp and not job.trains:
-        chosen.append(f'{job.amp}={args.amp}')
+    if args.amp and (job.on_features or job.task == 'video'):  # others that do not train have no precision to choose
+        chosen.append(f'{"test_cfg" if job.on_features else "model"}.amp={args.amp}')
     return chosen
 
 
@@ -347,7 +347,7 @@ def command(job: Job, args: argparse.Namespace) -> list[str]:
     rest += ['--data', args.data / job.data] if args.data else []
     rest += ['--random'] if job.random else []
     chosen = options(job, args)
-    if job.suite in ('image', 'frozen') and not job.trains and job.amp == 'test_cfg.amp':
+    if job.suite in ('image', 'frozen') and job.on_features:
         chosen = [f'test_cfg.cache={args.work_dir / "features"}', *chosen]  # which all protocols share
     rest += ['--cfg-options', *chosen] if chosen else []
     if not job.trains:

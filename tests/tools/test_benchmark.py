@@ -327,9 +327,12 @@ def test_the_frozen_suite_measures_each_protocol_on_its_part_of_a_world(benchmar
     assert run() == (0, QUICK) and 'small_davis2017_world: J&F' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('config, key', [('classification/knn', 'test_cfg.amp'), ('video/davis2017', 'model.amp')])
-def test_precision_is_set_where_a_config_has_it(benchmark, config, key):
-    assert benchmark.Job(config, 'frozen', False).amp == key
+def test_precision_is_set_where_a_config_has_it(benchmark, run, jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmdssl.datasets.sample_world.make_sample_world', lambda root, **kwargs: None)
+    assert run('--suite', 'frozen', '--amp', 'bf16')[0] == 0
+    given = {Path(command[1]).stem: command for command in jobs.commands if '--random' not in command}
+    for config, option in (('small_ridge_world', 'test_cfg.amp=bf16'), ('small_vip_world', 'model.amp=bf16'), ('small_lost_world', None)):
+        assert [each for each in given[config] if each.endswith('amp=bf16')] == ([option] if option else []), config
 
 
 def test_configs_of_the_frozen_suite_exist_and_read_the_folders_that_they_are_given(benchmark):
