@@ -173,15 +173,6 @@ def test_ours_stand_above_the_published_rows_and_belong_to_the_run_of_their_weig
     assert each == ['30.0', '32.0', '37.0']
 
 
-def test_recalled_rows_are_marked_in_a_report_too(tmp_path):
-    run = make_run(tmp_path / 'run')
-    linear = record(task='linear-leopart', dataset_name='voc12', framework=None, backbone='vit-s/16', metrics=dict(mIoU_leopart=60.))
-    (run / 'results.jsonl').write_text(json.dumps(linear) + '\n')
-    page = report([run], tmp_path / 'report.html')
-    _, *rows = page.tables['linear-leopart, voc12, vit-s/16']
-    assert {row[0].split(' [')[0] for row in rows if '†' in row[0]} == {'DINO †'} and '† Recalled' in page.words
-
-
 def test_large_pictures_are_shrunk_and_damaged_ones_are_said(tmp_path, monkeypatch):
     assert report_module.PAGE < 5e6
     monkeypatch.setattr(report_module, 'PAGE', 200_000)
