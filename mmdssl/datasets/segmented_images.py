@@ -17,11 +17,11 @@ from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Ra
 from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.images import read_rgb, require_folder
 from mmdssl.datasets.labelled_folder import UNREADABLE
+from mmdssl.datasets.palette import VOID
 from mmdssl.datasets.seeding import seeded
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
-VOID = 255
 Id = Annotated[int, Range('from 0 to 255', lambda value: 0 <= value <= 255)]
 RATIO = (3 / 4, 4 / 3)
 
