@@ -169,7 +169,8 @@ class SegmentedImages(BaseDataset):
         if (found < 0).any():
             unknown = ', '.join(map(str, np.unique(ids[found < 0])[:5].tolist()))
             raise InputError(f"the mask '{info['mask_path']}' has the id {unknown}, which is of none of the {len(self.classes)} classes: "
-                             'set classes to all that there are, or ignore to the ids that are not counted')
+                             'set classes to all that there are, or ignore to the ids that are not counted (of --dense, by --cfg-options '
+                             f"val_cfg.dense.bank.dataset.ignore=[{unknown.replace(' ', '')}], and the same of val_cfg.dense.queries)")
         return torch.from_numpy(found.astype(np.uint8))[None]
 
     def _crop(self, mask: Tensor) -> tuple[int, int, int, int]:

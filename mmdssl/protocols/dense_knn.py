@@ -166,7 +166,11 @@ class HummingbirdMetric:
     Raises:
         InputError: The extractor reads something else; or when called: the memory is smaller than the number of images, or no pixel has
             a class.
+
+    Attributes:
+        names: Of the metrics.
     """
+    names = 'mIoU_hbird', 'mIoU_clean', 'accuracy_clean'
 
     def __init__(self, memory_size: PositiveInt | None = None, k: PositiveInt = 30, temperature: Positive = 0.02,
                  void: Literal['first', 'own'] = 'first', precision: Literal['fp32', 'bf16'] = 'fp32', seed: NonNegativeInt = 0,
@@ -213,7 +217,7 @@ class HummingbirdMetric:
             raise InputError(f"no pixel of the masks of '{queries.dataset.data_root}' has a class: check its masks, classes and ignore")
         if self.void == 'first':
             hbird = hbird[:-1, :-1]
-        return dict(mIoU_hbird=hungarian_iou(hbird), mIoU_clean=mean_iou(clean), accuracy_clean=pixel_accuracy(clean))
+        return dict(zip(self.names, (hungarian_iou(hbird), mean_iou(clean), pixel_accuracy(clean))))
 
     def remember(self, bank: PatchFeatures) -> PatchMemory:
         """The memory of the patches of a bank."""
