@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,20 @@ from mmdssl.cli.guard import guarded
 from mmdssl.errors import InputError
 from mmdssl.home import find_config, find_tool
 from mmdssl.results.records import append_line, fingerprint_file, fingerprint_text, read_records
-from mmdssl.results.tables import DASH, Row, Section, compare, label, number, to_html, to_markdown, to_text
+from mmdssl.results.tables import (
+    DASH,
+    Row,
+    Section,
+    compare,
+    improvement,
+    is_error,
+    is_score,
+    label,
+    number,
+    to_html,
+    to_markdown,
+    to_text,
+)
 
 DENSE = {
     'vit-small': ('detection/mask-rcnn_vit-small_1x_coco', 'detection/cascade-mask-rcnn_vit-small_1x_coco',
@@ -424,8 +436,7 @@ def frozen_section(records: list[dict]) -> Section:
         names = dict.fromkeys(name for record in both for name in record.get('metrics', {}))
         for i, name in enumerate(names):
             before, after = (record.get('metrics', {}).get(name) for record in both)
-            gain = DASH if None in (before, after) or not is_score(name) else f'{after - before:+.1f}'
-            rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after), gain,
+            rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after), improvement(name, before, after),
                              *(seconds if not i else ('', ''))]))
     named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
     common = [{record.get(key) for record in records} for key in ('dataset_name', 'backbone')]
@@ -433,14 +444,8 @@ def frozen_section(records: list[dict]) -> Section:
     return Section(title, ['protocol', 'random weights', named, 'gain', 'seconds, random', 'seconds'], rows)
 
 
-def is_score(name: str) -> bool:
-    """Whether a metric is a percentage, of which more is better."""
-    return re.search(r'top[15]$|mean_per_class|map11|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|delta1|^[jf]([&_]|$)',
-                     name.lower()) is not None
-
-
 def plain(name: str, value: float | None) -> str:
-    return number(name, value) if value is None or is_score(name) else f'{value:.4g}'
+    return number(name, value) if value is None or is_score(name) or is_error(name) else f'{value:.4g}'
 
 
 def duration(seconds: float | None) -> str:

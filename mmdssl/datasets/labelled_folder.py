@@ -114,7 +114,7 @@ def require_classes(dataset: BaseDataset) -> None:
     """Raise an InputError unless there are several classes, because of a single one everything is right."""
     if len(dataset.classes) < 2:
         raise InputError(f"'{dataset.data_root}' has a single class, {', '.join(map(str, dataset.classes))}, which nothing can be mistaken "
-                         'for: name the folder that holds one folder of images for each class')
+                         'for: take data of several classes, of which class folders lie side by side in one folder')
 
 
 def class_names(root: str) -> list[str]:

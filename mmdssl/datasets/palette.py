@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+VOID = 255  # id of what is not counted
+
 
 def voc_palette() -> np.ndarray:
     """Colours ``(256, 3)`` of the masks of PASCAL VOC and DAVIS: an id's bits dealt to red, green and blue in turn."""

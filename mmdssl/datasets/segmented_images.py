@@ -17,11 +17,11 @@ from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Ra
 from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.images import read_rgb, require_folder
 from mmdssl.datasets.labelled_folder import UNREADABLE
+from mmdssl.datasets.palette import VOID
 from mmdssl.datasets.seeding import seeded
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
-VOID = 255
 Id = Annotated[int, Range('from 0 to 255', lambda value: 0 <= value <= 255)]
 RATIO = (3 / 4, 4 / 3)
 
@@ -174,7 +174,8 @@ class SegmentedImages(BaseDataset):
         if (found < 0).any():
             unknown = ', '.join(map(str, np.unique(ids[found < 0])[:5].tolist()))
             raise InputError(f"the mask '{info['mask_path']}' has the id {unknown}, which is of none of the {len(self.classes)} classes: "
-                             'set classes to all that there are, or ignore to the ids that are not counted')
+                             'set classes to all that there are, or ignore to the ids that are not counted (of --dense, by --cfg-options '
+                             f"val_cfg.dense.bank.dataset.ignore=[{unknown.replace(' ', '')}], and the same of val_cfg.dense.queries)")
         return torch.from_numpy(found.astype(np.uint8))[None]
 
     def _crop(self, mask: Tensor) -> tuple[int, int, int, int]:

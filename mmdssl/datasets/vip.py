@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from mmdssl.datasets.davis import Videos
+from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
 VIP_PARTS = ('background', 'hat', 'hair', 'sunglasses', 'upper clothes', 'dress', 'coat', 'socks', 'pants', 'gloves', 'scarf', 'skirt',
              'torso skin', 'face', 'right arm', 'left arm', 'right leg', 'left leg', 'right shoe', 'left shoe')
 FRAMES, MASKS = 'Images', 'Annotations/Category_ids'
-VOID = 255
 
 
 @DATASETS.register_module()

@@ -26,7 +26,6 @@ from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks import ContrastiveCropHook
 from mmdssl.errors import InputError
-from mmdssl.protocols.knn import KNNMetric
 from mmdssl.registry import METRICS, RUNNERS
 
 Keys = tuple[str, ...]
@@ -100,8 +99,8 @@ PASS_KWARGS_ON = ('mmdssl.', 'mmengine.optim.scheduler.')
 
 
 def check_config(cfg: Config) -> None:
-    """Check that every key is read by something, every type exists, data folders are there, and k-NN computes what
-    chooses the best checkpoint.
+    """Check that every key is read by something, every type exists, data folders are there, and validation computes
+    what chooses the best checkpoint.
 
     Keys are compared with the signatures of the classes they configure, where those are ours, MMEngine's or
     optimizers; values of MMEngine's classes and of torch's with :data:`OF_CLASS`. Configs of other packages
@@ -317,15 +316,16 @@ def _check_schedules(cfg: Config) -> None:
 
 
 def _check_save_best(cfg: Config, scope: str) -> None:
-    evaluator = cfg.get('val_evaluator')
-    if not isinstance(evaluator, Mapping) or KNNMetric not in _find(evaluator.get('type'), scope):
+    """What chooses the best checkpoint, where all that is computed says what it is called."""
+    evaluators = cfg.get('val_evaluator') or []
+    evaluators = [evaluators] if isinstance(evaluators, Mapping) else evaluators
+    if not evaluators or not all(any(hasattr(found, 'names') for found in _find(each.get('type'), scope)) for each in evaluators):
         return
-    computed = {f'knn{k}_top{top}' for k in METRICS.build(evaluator).k for top in (1, 5) if top <= k}
+    computed = {name for each in evaluators for name in METRICS.build(each).names}
     chosen = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('save_best') or []
     for name in [chosen] if isinstance(chosen, str) else chosen:
         if name not in computed | {'auto'}:
-            raise InputError(f"default_hooks.checkpoint.save_best is '{name}', which val_evaluator.k does not give"
-                             + _meant(name, computed))
+            raise InputError(f"default_hooks.checkpoint.save_best is '{name}', which val_evaluator does not give" + _meant(name, computed))
 
 
 def _check_data(node: Mapping, path: Keys) -> None:

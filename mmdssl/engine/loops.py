@@ -131,15 +131,15 @@ class ProtocolLoop(BaseLoop):
         amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
 
     Raises:
-        InputError: The two have different class folders or a single one, the bank has fewer images than the protocol needs, or the
-            backbone has no ``features(images)``.
+        InputError: The two have different classes or a single one, the bank has fewer images than the protocol needs, or the backbone
+            has no ``features(images)``.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: dict | list[dict], bank: dict, dense: dict[str, dict] | None = None,
                  cache: str | None = None, amp: Literal[tuple(PRECISIONS)] | None = None):
         backbone = unwrap(runner.model).backbone
         if not hasattr(backbone, 'features'):
-            raise InputError('protocols need a backbone with features(images), which gives a vector per image, and '
+            raise InputError('protocols need a backbone with features(images), of images or of their patches, and '
                              f'{type(backbone).__name__} has none: add it, or set val_cfg, val_dataloader and val_evaluator to None')
         in_order = dict(sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate'))
         super().__init__(runner, {**in_order, **dataloader})
@@ -163,7 +163,7 @@ class ProtocolLoop(BaseLoop):
             ('the bank lacks', set(queries.classes) - set(bank.classes)),
             ('the queries lack', set(bank.classes) - set(queries.classes))) if lost]
         if lacking:
-            raise InputError(f"the class folders of the queries '{queries.data_root}' and of the bank '{bank.data_root}' differ "
+            raise InputError(f"the classes of the queries '{queries.data_root}' and of the bank '{bank.data_root}' differ "
                              f'({"; ".join(lacking)}): point both at parts of the same data set')
         require_classes(bank)
 

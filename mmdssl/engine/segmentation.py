@@ -7,8 +7,8 @@ from mmengine.runner import BaseLoop, Runner
 
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
-from mmdssl.protocols.linear_segmentation import confusion, shrink
 from mmdssl.protocols.patches import PatchFeatures
+from mmdssl.protocols.segmentation_scores import confusion, shrink
 from mmdssl.registry import LOOPS, METRICS
 
 
@@ -50,7 +50,7 @@ class SegmentationLoop(BaseLoop):
         matrix = torch.zeros(model.num_classes, model.num_classes, dtype=torch.int64, device=patches.device)
         for batch in patches:
             predicted = model.scores(batch.values, batch.grid).argmax(1)
-            matrix += confusion(shrink(batch.masks, model.mask_size), predicted, model.num_classes)
+            matrix += confusion(predicted, shrink(batch.masks, model.mask_size), *matrix.shape)
         patches.warn_of_unreadable()
         all_reduce(matrix)
         metrics = self.evaluator(matrix)

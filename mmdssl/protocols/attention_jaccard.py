@@ -10,19 +10,19 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor, nn
 
 from mmdssl.arguments import Range
 from mmdssl.datasets.davis import read_mask
+from mmdssl.datasets.palette import VOID
 from mmdssl.datasets.saliency import attended
 from mmdssl.errors import InputError
-from mmdssl.protocols.frozen import FrozenBackbone, cut_to_patches
+from mmdssl.protocols.frozen import FrozenBackbone, SampleMetric, cut_to_patches
 from mmdssl.registry import METRICS, MODELS
 
-BACKGROUND, VOID = 0, 255
+BACKGROUND = 0
 # NeCo's (Pariza et al., ICLR 2025): a Gaussian of this deviation, cut off after so many cells, and pieces that are too small to stay.
 BLUR, RADIUS, SPECKS = 0.6, 3, 2
 
@@ -139,19 +139,12 @@ class AttentionMasks(FrozenBackbone):
 
 
 @METRICS.register_module()
-class AttentionJaccardMetric(BaseMetric):
+class AttentionJaccardMetric(SampleMetric):
     """``jaccard``, the mean over images of that over their objects, and ``jaccard_foreground``, of all objects as one; in percent.
 
     Each object has the head whose mask fits it best (:func:`best_jaccards`); masks are brought to the size of the annotation by nearest
     neighbour. Images without objects do not count.
-
-    Args:
-        prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
-
-    def __init__(self, prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
@@ -165,21 +158,14 @@ class AttentionJaccardMetric(BaseMetric):
 
 
 @METRICS.register_module()
-class NeCoAttentionJaccardMetric(BaseMetric):
+class NeCoAttentionJaccardMetric(SampleMetric):
     """``jaccard_merged``, of all heads as one mask with the foreground, and ``jaccard_best_head``, the mean over images of that over
     their classes, each with the head that fits it best; in percent.
 
     As in NeCo's code (:func:`neco_jaccards`), annotations of classes (``annotation='SegmentationClass'`` of the data) are brought to the
     size of the image that the network sees, and edges that VOC leaves open count as foreground of the first and against the second.
     Images without a class do not count.
-
-    Args:
-        prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
-
-    def __init__(self, prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sample in data_samples:

@@ -94,7 +94,7 @@ class ClosedFormMetric:
         """Of features and shares of classes: of the images that are fitted at first, and of the others."""
         parts = tuple(Moments(len(bank.classes), bank.device) for _ in range(2))
         for batch in bank:
-            counts = class_counts(batch.masks, batch.grid, len(bank.classes))
+            counts = class_counts(batch.masks, batch.grid, len(bank.classes)).float()
             pixels = counts.sum(-1)
             shares, weights = counts / pixels.clamp(min=1)[..., None], pixels / (batch.masks[0].numel() / len(batch.values[0]))
             for part, moments in zip((~held[batch.index], held[batch.index]), parts):

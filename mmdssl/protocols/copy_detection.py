@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 from torch.linalg import eigh
 
 from mmdssl.arguments import PositiveInt
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.protocols.retrieval import average_precision, collect_descriptors, rank_database
 from mmdssl.registry import METRICS
 
@@ -63,17 +63,16 @@ def copy_precision(queries: Tensor, query_blocks: Sequence[str], database: Tenso
 
 
 @METRICS.register_module()
-class CopyDetectionMetric(BaseMetric):
+class CopyDetectionMetric(SampleMetric):
     """``mAP`` in percent on :class:`mmdssl.datasets.Copydays`, with whitening where the data has images to learn it from.
 
     Args:
         top: See :func:`copy_precision`.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, top: PositiveInt = 20, prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.top = top
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:

@@ -12,14 +12,13 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from mmdssl.arguments import Positive, PositiveInt
 from mmdssl.datasets.spair import Pair
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor, read
-from mmdssl.protocols.frozen import FrozenBackbone
+from mmdssl.protocols.frozen import FrozenBackbone, SampleMetric
 from mmdssl.protocols.propagation import PRECISIONS
 from mmdssl.registry import METRICS, MODELS
 
@@ -117,7 +116,7 @@ def match_errors(source: Tensor, target: Tensor, pair: Pair, size: int) -> Error
 
 
 @METRICS.register_module()
-class CorrespondenceMetric(BaseMetric):
+class CorrespondenceMetric(SampleMetric):
     """Percentage of keypoints whose match is within a share of the longer side of the target's box, by both common rules.
 
     ``PCK_probe3d``: of at most so many pairs of each class, chosen as the published code does of the pairs in the order of their names
@@ -130,10 +129,9 @@ class CorrespondenceMetric(BaseMetric):
         pairs_per_class: For probe3d.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, alpha: Positive = 0.1, pairs_per_class: PositiveInt = 200, prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.alpha = alpha
         self.pairs_per_class = pairs_per_class
 

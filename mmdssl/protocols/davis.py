@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.evaluator import BaseMetric
 from PIL import Image
 from rich.console import Console
 
 from mmdssl.datasets.davis import read_frame, read_mask
 from mmdssl.datasets.palette import save_mask
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.protocols.video_scores import overall_scores, score_sequence, score_table
 from mmdssl.registry import METRICS
 from mmdssl.visualization.masks import overlay, save_video
 
 
 @METRICS.register_module()
-class DAVISMetric(BaseMetric):
+class DAVISMetric(SampleMetric):
     """J and F, their mean, recall and decay, in percent, and ``seconds_per_frame``; prints a table.
 
     Sequences are scored as they come, each by the process that predicted it. Several predictions for a sequence are
@@ -30,11 +30,10 @@ class DAVISMetric(BaseMetric):
         video: Write overlays as ``overlays/<sequence>.mp4``.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, out_dir: str | Path | None = None, overlays: str | Path | None = None, video: bool = False,
                  prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.out_dir = out_dir
         self.overlays = overlays
         self.video = video

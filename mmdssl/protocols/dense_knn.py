@@ -13,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import all_gather, all_reduce, get_dist_info
 from mmengine.logging import print_log
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmdssl.arguments import NonNegativeInt, Positive, PositiveInt
-from mmdssl.datasets.segmented_images import VOID
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor
 from mmdssl.protocols.knn import nearest
 from mmdssl.protocols.patches import PatchBatch, PatchFeatures
+from mmdssl.protocols.segmentation_scores import class_counts, confusion, hungarian_iou, mean_iou, pixel_accuracy
 from mmdssl.registry import METRICS
 
 QUERIES = 4096  # whose neighbours' labels are in memory at a time
@@ -40,13 +39,9 @@ def pixel_counts(masks: Tensor, grid: tuple[int, int], num_classes: int) -> Tens
         ``(B, N, num_classes + 1)``, the last column those that are not counted; uint8 where a patch has up to 256 pixels, and then one of
         256 pixels of a single class has 255 of it, which is the same share; int32 beyond that.
     """
-    rows, columns = grid
-    height, width = masks.shape[1] // rows, masks.shape[2] // columns
-    pixels = masks.view(len(masks), rows, height, columns, width).transpose(2, 3).flatten(3).flatten(1, 2).long()
-    pixels[pixels == VOID] = num_classes
-    counts = torch.zeros(*pixels.shape[:2], num_classes + 1, dtype=torch.int32, device=masks.device)
-    counts.scatter_add_(2, pixels, torch.ones_like(pixels, dtype=torch.int32))
-    return counts.clamp_(max=255).to(torch.uint8) if height * width <= 256 else counts
+    counts = class_counts(masks.clamp(max=num_classes), grid, num_classes + 1)
+    pixels = masks[0].numel() // (grid[0] * grid[1])
+    return counts.clamp_(max=255).to(torch.uint8) if pixels <= 256 else counts
 
 
 def choose_patches(counts: Tensor, number: int, seed: tuple[int, ...]) -> Tensor:
@@ -68,36 +63,6 @@ def choose_patches(counts: Tensor, number: int, seed: tuple[int, ...]) -> Tensor
     present = (counts > 0).float()
     drawn = torch.from_numpy(np.random.default_rng(seed).random(len(counts), np.float32)).to(counts.device)
     return (present @ present.sum(0) * drawn).topk(number, largest=False).indices
-
-
-def confusion(truth: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Pixels ``(num_classes, num_classes)`` by true class (rows) and predicted one; truths of 255 are not counted."""
-    counted = truth != VOID
-    pairs = truth[counted].long() * num_classes + predicted[counted]
-    return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
-
-
-def hungarian_miou(matrix: np.ndarray) -> float:
-    """Mean over all classes, in percent, of the intersection over union with the predicted class that each is assigned to.
-
-    The assignment has the largest sum. A class that is neither there nor predicted counts 0.
-
-    Args:
-        matrix: That of :func:`confusion`.
-    """
-    union = matrix.sum(1, keepdims=True) + matrix.sum(0, keepdims=True) - matrix
-    iou = matrix / np.maximum(union, 1)
-    return float(100 * iou[linear_sum_assignment(iou, maximize=True)].sum() / len(matrix))
-
-
-def mean_iou(matrix: np.ndarray) -> float:
-    """Mean intersection over union, in percent, over the classes that are there or predicted, as they are.
-
-    Args:
-        matrix: That of :func:`confusion`.
-    """
-    union = matrix.sum(1) + matrix.sum(0) - matrix.diagonal()
-    return float(100 * (matrix.diagonal() / np.maximum(union, 1))[union > 0].mean())
 
 
 class PatchMemory:
@@ -182,8 +147,9 @@ class HummingbirdMetric:
     (bilinear), and pixels are of the class with the largest share. One confusion matrix of all pixels is scored, in two ways:
 
     - ``hbird``, as open-hummingbird-eval does: pixels of the bank that are not counted are of the first class (or of one of their own),
-      predicted classes are matched with true ones (:func:`hungarian_miou`), and a class that is nowhere counts 0;
-    - ``clean``: such pixels have no say, and classes are what they are (:func:`mean_iou`).
+      predicted classes are matched with true ones (:func:`mmdssl.protocols.segmentation_scores.hungarian_iou`), and a class that is
+      nowhere counts 0;
+    - ``clean``: such pixels have no say, and classes are what they are (:func:`mmdssl.protocols.segmentation_scores.mean_iou`).
 
     Both have the same memory and neighbours.
 
@@ -200,7 +166,11 @@ class HummingbirdMetric:
     Raises:
         InputError: The extractor reads something else; or when called: the memory is smaller than the number of images, or no pixel has
             a class.
+
+    Attributes:
+        names: Of the metrics.
     """
+    names = 'mIoU_hbird', 'mIoU_clean', 'accuracy_clean'
 
     def __init__(self, memory_size: PositiveInt | None = None, k: PositiveInt = 30, temperature: Positive = 0.02,
                  void: Literal['first', 'own'] = 'first', precision: Literal['fp32', 'bf16'] = 'fp32', seed: NonNegativeInt = 0,
@@ -242,10 +212,10 @@ class HummingbirdMetric:
             for mask, shares in zip(batch.masks, labels.unflatten(0, batch.values.shape[:2])):
                 maps = shares.T.unflatten(1, batch.grid)
                 predicted = _largest(_without_void(maps), mask)
-                clean += confusion(mask, predicted, num_classes)
+                clean += confusion(predicted, mask, *clean.shape)
                 if maps[-1].any():
                     predicted = _largest(_void_as_first(maps) if self.void == 'first' else maps, mask)
-                hbird += confusion(mask, predicted, num_classes + 1)
+                hbird += confusion(predicted, mask, *hbird.shape)
         all_reduce(clean)
         all_reduce(hbird)
         clean, hbird = clean.cpu().numpy(), hbird.cpu().numpy()
@@ -253,8 +223,7 @@ class HummingbirdMetric:
             raise InputError(f"no pixel of the masks of '{queries.dataset.data_root}' has a class: check its masks, classes and ignore")
         if self.void == 'first':
             hbird = hbird[:-1, :-1]
-        return dict(mIoU_hbird=hungarian_miou(hbird), mIoU_clean=mean_iou(clean),
-                    accuracy_clean=float(100 * clean.trace() / clean.sum()))
+        return dict(zip(self.names, (hungarian_iou(hbird), mean_iou(clean), pixel_accuracy(clean))))
 
     def remember(self, bank: PatchFeatures) -> PatchMemory:
         """The memory of the patches of a bank."""

@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from torch import Tensor, nn
 
 from mmdssl.arguments import NonNegative, NonNegativeInt, Positive, PositiveInt, Share
@@ -19,6 +18,7 @@ from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.protocols.features import Extractor
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.registry import METRICS, MODELS
 
 EIGEN = (41, 45, 601, 471)  # left, top, right and bottom of what is scored of 480 x 640 pixels
@@ -161,7 +161,7 @@ def grid_of(backbone: nn.Module, images: Tensor, number: int) -> tuple[int, int]
 
 
 @METRICS.register_module()
-class DepthMetric(BaseMetric):
+class DepthMetric(SampleMetric):
     """``rmse`` in metres, ``abs_rel`` and, in percent, ``delta1``: of each image, and then the mean over images, as DINOv3 has them.
 
     ``rmse_pooled`` is that of all pixels of all images together, which other suites report and which is higher. Predictions are clamped to
@@ -173,11 +173,10 @@ class DepthMetric(BaseMetric):
         crop: ``'eigen'``: only the pixels in Eigen et al.'s crop of 480 x 640 count, or in the same part of other sizes; None: all.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, min_depth: Positive = 0.001, max_depth: Positive = 10., crop: Literal['eigen'] | None = 'eigen',
                  prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.range = min_depth, max_depth
         self.crop = crop
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from scipy import ndimage
 from torch import Tensor
@@ -19,7 +18,7 @@ from mmdssl.datasets.saliency import attended
 from mmdssl.errors import InputError
 from mmdssl.protocols.attention_jaccard import need_attention
 from mmdssl.protocols.features import Extractor
-from mmdssl.protocols.frozen import FrozenBackbone
+from mmdssl.protocols.frozen import FrozenBackbone, SampleMetric
 from mmdssl.registry import METRICS, MODELS
 
 KEYS = Extractor(facet='key', read='patches')
@@ -254,7 +253,7 @@ class AttentionDiscovery(ObjectDiscovery):
 
 
 @METRICS.register_module()
-class CorLocMetric(BaseMetric):
+class CorLocMetric(SampleMetric):
     """``corloc``, the share of images whose box has an IoU of at least 0.5 with one of the annotated boxes, and ``box_iou``, the mean over
     images of the IoU with the box that fits best; in percent.
 
@@ -264,11 +263,10 @@ class CorLocMetric(BaseMetric):
         threshold: Of the IoU.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, threshold: Annotated[float, Range('above 0 and at most 1', lambda share: 0 < share <= 1)] = 0.5,
                  prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.threshold = threshold
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:

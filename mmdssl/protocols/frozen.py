@@ -1,7 +1,8 @@
-"""A backbone as a model of MMEngine's that is only looked at."""
+"""A backbone as a model of MMEngine's that is only looked at, and metrics of what is found in samples."""
 from __future__ import annotations
 
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -53,6 +54,18 @@ class FrozenBackbone(BaseModel):
         if mode != 'predict':
             raise ValueError(f"nothing is trained here: the only mode is 'predict', got {mode!r}")
         return [self.predict_sample(sample) for sample in samples]
+
+
+class SampleMetric(BaseMetric):
+    """What metrics of single samples share; what they find is gathered by the process group.
+
+    Args:
+        prefix: MMEngine's.
+    """
+    default_prefix = ''  # None would warn
+
+    def __init__(self, prefix: str | None = None):
+        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
 
 
 def cut_to_patches(images: Tensor, backbone: nn.Module) -> Tensor:

@@ -129,6 +129,11 @@ class KNNMetric:
         self.temperature = temperature
         self.extractor = Extractor.of(extractor)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the metrics, with five classes or more."""
+        return [f'knn{k}_top{top}' for k in self.k for top in (1, 5) if top <= k]
+
     def check_bank(self, size: int) -> None:
         """Raise an InputError where so many images have fewer neighbours than are asked for."""
         if max(self.k) > size:

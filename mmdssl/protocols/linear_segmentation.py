@@ -15,16 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdssl.arguments import NonNegativeInt, PositiveInt, Share
+from mmdssl.datasets.palette import VOID
 from mmdssl.datasets.preprocessor import ViewsPreprocessor
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
 from mmdssl.protocols.features import Extractor
+from mmdssl.protocols.patches import square_grid
+from mmdssl.protocols.segmentation_scores import class_iou, mean_iou, pixel_accuracy, shrink
 from mmdssl.registry import METRICS, MODELS
 
 if TYPE_CHECKING:
     from mmseg.structures import SegDataSample
-
-VOID = 255
 
 
 @MODELS.register_module()
@@ -91,7 +92,7 @@ class LinearSegmentation(Algorithm):
         """
         with torch.no_grad():
             patches = self.extractor(self.backbone, images).float()
-            grid = grid_of(patches, images.shape[-1], getattr(self.backbone, 'patch_size', 1))
+            grid = square_grid(self.backbone, patches.shape[1], images.shape[-1])
         logits, truth = self.scores(patches, grid), shrink(masks, self.mask_size)
         counted = truth != VOID
         pixels = counted.sum().clamp(min=1)  # a batch without any learns nothing
@@ -103,30 +104,6 @@ class LinearSegmentation(Algorithm):
         maps = patches.float().transpose(1, 2).unflatten(2, grid)
         with torch.autocast(maps.device.type, enabled=False):
             return _resize(self.linear(maps), (self.mask_size, self.mask_size))
-
-
-def grid_of(patches: Tensor, size: int, patch_size: int) -> tuple[int, int]:
-    """Rows and columns of the patches ``(B, N, D)`` of square images.
-
-    Raises:
-        InputError: The images are not of whole patches.
-    """
-    side = round(patches.shape[1]**0.5)
-    if side**2 != patches.shape[1] or size % patch_size:
-        raise InputError(f'images of {size} px are not of whole patches of {patch_size} px: set size of the data sets to a multiple of '
-                         f'{patch_size}')
-    return side, side
-
-
-def shrink(masks: Tensor, size: int) -> Tensor:
-    """Masks ``(B, S, S)`` to ``(B, size, size)``, int64: pixel i is pixel ``floor(i S / size)``."""
-    return F.interpolate(masks[:, None], (size, size), mode='nearest')[:, 0].long()
-
-
-def confusion(truth: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """How many pixels of each class (rows) were taken for each class (columns), ``(K, K)`` int64; 255 in ``truth`` does not count."""
-    counted = truth != VOID
-    return torch.bincount(truth[counted] * num_classes + predicted[counted], minlength=num_classes**2).view(num_classes, num_classes)
 
 
 @METRICS.register_module()
@@ -145,20 +122,16 @@ class SegmentationMetric:
         self.void_classes = void_classes
 
     def __call__(self, matrix: Tensor) -> dict[str, float]:
-        """Of the matrix of :func:`confusion`.
+        """Of the matrix of :func:`mmdssl.protocols.segmentation_scores.confusion`.
 
         Raises:
             InputError: No pixel counts.
         """
-        matrix = matrix.double()
         if not matrix.sum():
             raise InputError('no pixel of the images that are evaluated is of a class: check masks, classes and ignore of the data set')
-        right = matrix.diagonal()
-        union = matrix.sum(0) + matrix.sum(1) - right
-        iou = right / union.clamp(min=1)
-        return dict(mIoU_leopart=(100 * iou.sum() / (len(matrix) + self.void_classes)).item(),
-                    mIoU_clean=100 * iou[union > 0].mean().item(),
-                    accuracy=(100 * right.sum() / matrix.sum()).item())
+        iou, _ = class_iou(matrix)
+        return dict(mIoU_leopart=(100 * iou.sum() / (len(iou) + self.void_classes)).item(), mIoU_clean=mean_iou(matrix),
+                    accuracy=pixel_accuracy(matrix))
 
 
 @MODELS.register_module()

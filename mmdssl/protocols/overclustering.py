@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from mmdssl.protocols.features import Extractor
 from mmdssl.protocols.kmeans import draw_sample, kmeans, nearest_centroids
 from mmdssl.protocols.moments import Moments, Principal
 from mmdssl.protocols.patches import PatchFeatures
-from mmdssl.protocols.segmentation_scores import confusion, match_by_precision, match_one_to_one, matched_iou
+from mmdssl.protocols.segmentation_scores import confusion, match_by_precision, match_one_to_one, matched_iou, shrink
 from mmdssl.registry import METRICS
 
 
@@ -112,7 +111,7 @@ class _Shares:
             self.grid = batch.grid
             mine.append(batch.index)
             points.append(principal(batch.values).flatten(0, 1))
-            masks.append(F.interpolate(batch.masks[:, None], (size, size), mode='nearest')[:, 0])
+            masks.append(shrink(batch.masks, size))
         self.points, self.masks, mine = torch.cat(points), masks, torch.cat(mine)
         known = torch.zeros(len(batches), dtype=torch.long, device=batches.device)
         known[mine] = 1
@@ -136,7 +135,6 @@ class _Shares:
         maps = nearest_centroids(self.points, centroids)[0].view(-1, *self.grid)
         for masks in self.masks:
             some, maps = maps[:len(masks)], maps[len(masks):]
-            found = F.interpolate(some[:, None].float(), (self.size, self.size), mode='nearest')[:, 0].long()
-            counts += confusion(found, masks, *counts.shape)
+            counts += confusion(shrink(some.float(), self.size), masks, *counts.shape)
         all_reduce(counts)
         return counts

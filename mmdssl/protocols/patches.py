@@ -82,7 +82,7 @@ class PatchFeatures:
     def __iter__(self) -> Iterator[PatchBatch]:
         for index, values, masks in self._computed() if self.kept is None else self._kept():
             if len(index):
-                yield PatchBatch(index, values, masks, self._grid(values.shape[1], masks.shape[-1]))
+                yield PatchBatch(index, values, masks, square_grid(self.backbone, values.shape[1], masks.shape[-1]))
 
     def warn_of_unreadable(self) -> None:
         """Name the images that were left out in what was read so far; to be called by all processes.
@@ -125,12 +125,18 @@ class PatchFeatures:
             done += len(index)
             yield index.to(self.device), self.kept.values[some].to(self.device), masks.to(self.device)
 
-    def _grid(self, patches: int, size: int) -> tuple[int, int]:
-        side, patch = round(patches**0.5), getattr(self.backbone, 'patch_size', 1)
-        if side**2 != patches or size % patch:
-            raise InputError(f'images of {size} px are not of whole patches of {patch} px ({patches} of them): set size of both data sets '
-                             f'to a multiple of {patch}')
-        return side, side
+
+def square_grid(backbone: nn.Module, number: int, size: int) -> tuple[int, int]:
+    """Rows and columns of so many patches of images of ``size`` x ``size``.
+
+    Raises:
+        InputError: The images are not of whole patches.
+    """
+    side, patch = round(number**0.5), getattr(backbone, 'patch_size', 1)
+    if side**2 != number or size % patch:
+        raise InputError(f'images of {size} px are not of whole patches of {patch} px ({number} of them): set size of both data sets '
+                         f'to a multiple of {patch}')
+    return side, side
 
 
 class _Masks(Dataset):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from mmdssl.arguments import Positive, PositiveInt
 from mmdssl.errors import InputError
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.protocols.propagation import LabelPropagation
 from mmdssl.registry import METRICS, MODELS
 
@@ -93,20 +93,13 @@ def peaks(maps: Tensor, cells: int) -> np.ndarray:
 
 
 @METRICS.register_module()
-class PCKMetric(BaseMetric):
+class PCKMetric(SampleMetric):
     """Percentage of correct keypoints, ``PCK@0.1`` to ``PCK@0.5``, as Jabri et al. (NeurIPS 2020) compute it on JHMDB.
 
     A joint counts in the frames after the first where it is not lost, and is correct where :func:`pose_errors` are at most the number.
     The share of each joint over all clips is taken first, then their mean. ``found`` says which percentage of joints is not lost: those
     that are do not count. ``seconds_per_frame`` is the time.
-
-    Args:
-        prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
-
-    def __init__(self, prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for clip, prediction in zip(data_batch, data_samples):

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from mmdssl.arguments import NonEmpty, NonNegative, NonNegativeInt, Positive, PositiveInt
+from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
 from mmdssl.protocols.frozen import FrozenBackbone
 from mmdssl.registry import MODELS
 
-VOID = 255
 TILE = 8
 PRECISIONS = dict(bf16=torch.bfloat16, fp16=torch.float16)
 Neighbourhood = Literal['square', 'circle']

@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from mmdssl.arguments import NonEmpty, PositiveInt
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.registry import METRICS
 
 # What is looked for in each setting, and what counts as if it were not in the database.
@@ -95,7 +95,7 @@ def collect_descriptors(results: Sequence[tuple[int, Tensor]]) -> Tensor:
 
 
 @METRICS.register_module()
-class RetrievalMetric(BaseMetric):
+class RetrievalMetric(SampleMetric):
     """``mAP_medium``, ``mAP_hard`` and ``mAP_easy``, and ``mP@{k}_medium`` ..., in percent, of :class:`mmdssl.datasets.RevisitedDataset`.
 
     A setting without a query that has something to find is left out.
@@ -104,10 +104,9 @@ class RetrievalMetric(BaseMetric):
         k: Of the precisions.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, k: Annotated[Sequence[PositiveInt], NonEmpty] = (1, 5, 10), prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.k = k
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:

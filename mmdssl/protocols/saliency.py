@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.evaluator import BaseMetric
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from mmdssl.arguments import Positive
 from mmdssl.protocols.bilateral import bilateral_solve
 from mmdssl.protocols.discovery import TokenCut
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.registry import METRICS, MODELS
 
 NUM_THRESHOLDS = 255
@@ -71,7 +71,7 @@ class TokenCutSaliency(TokenCut):
 
 
 @METRICS.register_module()
-class SaliencyMetric(BaseMetric):
+class SaliencyMetric(SampleMetric):
     """``maxF``, ``IoU`` and ``accuracy`` of each predicted map, with its name behind: ``maxF_bilateral``; in percent.
 
     All are means over images. F (:func:`scores_by_threshold`) is that of the threshold with the highest mean; of a mask it is the same at
@@ -81,10 +81,9 @@ class SaliencyMetric(BaseMetric):
         beta_squared: Weight of the precision in F.
         prefix: MMEngine's.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, beta_squared: Positive = 0.3, prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.beta_squared = beta_squared
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:

@@ -5,16 +5,16 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from mmdssl.datasets.palette import save_mask
 from mmdssl.errors import InputError
+from mmdssl.protocols.frozen import SampleMetric
 from mmdssl.registry import METRICS
 
 
 @METRICS.register_module()
-class VideoSubmission(BaseMetric):
+class VideoSubmission(SampleMetric):
     """Writes the masks of :class:`mmdssl.datasets.VideoObjects` for a server, and counts ``videos`` and ``masks``; there is no score.
 
     Masks are PNGs with the palette of DAVIS, whose indices are the ids of the objects as given, in the size of the given masks, of the
@@ -28,10 +28,9 @@ class VideoSubmission(BaseMetric):
     Raises:
         InputError: There are several predictions for each video.
     """
-    default_prefix = ''  # None would warn
 
     def __init__(self, out_dir: str, inside: str = '', prefix: str | None = None):
-        super().__init__(collect_device='gpu', prefix=prefix)  # which means by the process group, not by files
+        super().__init__(prefix)
         self.out_dir = Path(out_dir)
         self.inside = inside
 

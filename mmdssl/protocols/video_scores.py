@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from rich.table import Table
 
+from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
-from mmdssl.protocols.propagation import VOID
 
 TOLERANCE = 0.008
 COLUMNS = ('J_mean', 'J_recall', 'J_decay', 'F_mean', 'F_recall', 'F_decay')

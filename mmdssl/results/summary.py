@@ -13,7 +13,7 @@ from typing import Any
 
 from mmdssl.checkpoint.config_data import OF_A_LOADER, OF_THE_RUN
 from mmdssl.results.runs import Run
-from mmdssl.results.tables import DASH, METRICS, Row, Section, Spread, compare, label, number
+from mmdssl.results.tables import DASH, METRICS, Row, Section, Spread, compare, is_error, label, number
 
 KNN = 'knn20_top1'
 LONGEST = 120  # characters of a value of a config
@@ -51,13 +51,13 @@ def main_metric(record: dict) -> str | None:
 
 
 def best_and_last(run: Run) -> tuple[str, dict, dict] | None:
-    """Of the evaluations during training: their main metric, the record in which it is highest, and the last one."""
+    """Of the evaluations during training: their main metric, the record in which it is best, and the last one."""
     during = [record for record in run.records if 'iteration' in record and main_metric(record)]
     if not during:
         return None
     name = main_metric(during[-1])
     alike = [record for record in during if record['task'] == during[-1]['task'] and record['metrics'].get(name) is not None]
-    return name, max(alike, key=lambda record: record['metrics'][name]), alike[-1]
+    return name, (min if is_error(name) else max)(alike, key=lambda record: record['metrics'][name]), alike[-1]
 
 
 def moment(record: dict) -> str:

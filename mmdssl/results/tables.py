@@ -37,6 +37,9 @@ METRICS = {
     'correspondence': ('PCK_probe3d', ),
     'depth': ('rmse', 'delta1'),
 }
+# Percentages, of which more is better; and what is the better the less of it there is.
+SCORES = re.compile(r'top[15]$|mean_per_class|map|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|found$|delta1|_r2|(^|/)[jf]([&_]|$)')
+ERRORS = re.compile(r'rmse|abs_rel|decay')
 RECALLED = '†'
 STYLE = """\
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
@@ -131,14 +134,32 @@ def label(record: dict) -> str:
     return f'{method} ({name})' if method else name
 
 
+def is_error(name: str) -> bool:
+    """Whether a metric is the better, the less it is."""
+    return ERRORS.search(name.lower()) is not None
+
+
+def is_score(name: str) -> bool:
+    """Whether a metric is a percentage, of which more is better."""
+    return SCORES.search(name.lower()) is not None and not is_error(name)
+
+
+def improvement(name: str, before: float | None, after: float | None) -> str:
+    """How much better a metric has become, with its sign: what an error has lost is gained; a dash for what is neither score nor error."""
+    if before is None or after is None or not (is_score(name) or is_error(name)):
+        return DASH
+    better = before - after if is_error(name) else after - before
+    return f'{"-" if better < 0 else "+"}{number(name, abs(better))}'
+
+
 def number(name: str, value: float | Spread | None) -> str:
-    """A metric as it is printed: percentages with one decimal, seconds and metres with three digits; a dash for what is missing, and for
-    COCO's -1."""
+    """A metric as it is printed: percentages with one decimal, seconds and errors of depth with three digits; a dash for what is missing,
+    and for COCO's -1."""
     if isinstance(value, Spread):
         return f'{number(name, value.mean)} ± {number(name, value.deviation)}'
     if value is None or '_AP' in name and value < 0:
         return DASH
-    return f'{value:.3g}' if 'seconds' in name or name.startswith('rmse') else f'{value:.1f}'
+    return f'{value:.3g}' if re.search('seconds|rmse|abs_rel', name) else f'{value:.1f}'
 
 
 def _cells(row: dict, names: list[str]) -> list[str]:

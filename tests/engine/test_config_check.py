@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 from mmengine.config import Config
 from toy import colour_folders, knn_config, toy_config
@@ -62,8 +64,18 @@ def test_the_best_checkpoint_is_chosen_by_something_computed(tmp_path, best, com
     if computed:
         check_config(cfg)
     else:
-        with pytest.raises(InputError, match=r"save_best is 'knn\d+_top\d', .*val_evaluator.k .* did you mean 'knn"):
+        with pytest.raises(InputError, match=r"save_best is 'knn\d+_top\d', .*val_evaluator does .* did you mean 'knn"):
             check_config(cfg)
+
+
+@pytest.mark.parametrize('best, message', [
+    ('knn3_top1', None), ('mIoU_clean', None), ('mIoU', "save_best is 'mIoU', .* did you mean 'mIoU_"), ('knn7_top1', 'did you mean')])
+def test_so_it_is_where_several_things_are_measured(tmp_path, best, message):
+    cfg = toy_config(tmp_path, **knn_config(colour_folders(tmp_path)), **{
+        'default_hooks.checkpoint': dict(type='CheckpointHook', save_best=best)})
+    cfg.val_evaluator = [dict(cfg.val_evaluator, k=(1, 3)), dict(type='HummingbirdMetric')]
+    with pytest.raises(InputError, match=message) if message else nullcontext():
+        check_config(cfg)
 
 
 @pytest.mark.parametrize('change', [

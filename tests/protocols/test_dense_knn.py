@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate, one_hot
 
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.errors import InputError
-from mmdssl.protocols.dense_knn import HummingbirdMetric, choose_patches, hungarian_miou, mean_iou, pixel_counts
+from mmdssl.protocols.dense_knn import HummingbirdMetric, choose_patches, pixel_counts
 from mmdssl.protocols.knn import largest, nearest
 from mmdssl.protocols.patches import PatchBatch
 
@@ -147,17 +147,6 @@ def test_pixels_that_are_not_counted_are_of_the_first_class_of_the_memory_in_one
     both = Given(torch.eye(2)[:, None], torch.cat([torch.zeros_like(mask), mask]), (1, 1))
     found = HummingbirdMetric()(both, both)
     assert found['mIoU_hbird'] == pytest.approx(100 * (16 / 23) / 4) and found['mIoU_clean'] == 100
-
-
-def test_hungarian_matching_is_the_best_of_all(bank):
-    rng = np.random.default_rng(0)
-    for size in (2, 3, 5):
-        matrix = rng.integers(0, 30, (size, size))
-        union = matrix.sum(1, keepdims=True) + matrix.sum(0) - matrix
-        assert hungarian_miou(matrix) == pytest.approx(best_assignment(matrix / union))
-    diagonal = np.diag([5, 0, 3])
-    assert hungarian_miou(diagonal) == pytest.approx(200 / 3) and mean_iou(diagonal) == 100
-    assert hungarian_miou(np.roll(diagonal, 1, 1)) == pytest.approx(200 / 3) and mean_iou(np.roll(diagonal, 1, 1)) == 0
 
 
 def test_counts_of_patches():

@@ -15,9 +15,11 @@ from sklearn.metrics import jaccard_score
 from torch import nn
 
 from mmdssl.checkpoint import save_backbone
+from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
 from mmdssl.protocols import LinearSegmentation, NormalisedLinearHead, SegmentationMetric
-from mmdssl.protocols.linear_segmentation import VOID, confusion, grid_of, shrink
+from mmdssl.protocols.patches import square_grid
+from mmdssl.protocols.segmentation_scores import confusion, shrink
 from mmdssl.registry import MODELS
 from mmdssl.results.records import read_records
 
@@ -70,8 +72,8 @@ def train(model: LinearSegmentation, images: torch.Tensor, masks: torch.Tensor, 
 def scored(model: LinearSegmentation, images: torch.Tensor, masks: torch.Tensor) -> dict[str, float]:
     model.eval()
     patches = model.extractor(model.backbone, images)
-    predicted = model.scores(patches, grid_of(patches, images.shape[-1], PATCH)).argmax(1)
-    return SegmentationMetric()(confusion(shrink(masks, model.mask_size), predicted, model.num_classes))
+    predicted = model.scores(patches, square_grid(model.backbone, patches.shape[1], images.shape[-1])).argmax(1)
+    return SegmentationMetric()(confusion(predicted, shrink(masks, model.mask_size), *[model.num_classes] * 2))
 
 
 def bilinear(size: int, wanted: int) -> np.ndarray:
@@ -141,7 +143,7 @@ def test_scores_are_those_of_scikit_learn():
     truth, predicted = (torch.randint(0, 5, (4, 9, 9), generator=draw) for _ in range(2))
     truth[0, :3] = VOID
     counted = truth != VOID
-    matrix = confusion(truth, predicted, 7)  # 5 and 6 are nowhere
+    matrix = confusion(predicted, truth, 7, 7)  # 5 and 6 are nowhere
     iou = jaccard_score(truth[counted], predicted[counted], labels=range(7), average=None, zero_division=0)
     found = SegmentationMetric()(matrix)
     assert found['mIoU_leopart'] == pytest.approx(100 * iou.mean()) and found['mIoU_clean'] == pytest.approx(100 * iou[:5].mean())

@@ -9,25 +9,57 @@ from fake_patches import perfect_values, random_masks
 
 from mmdssl.protocols.segmentation_scores import (
     class_counts,
+    class_iou,
     confusion,
+    hungarian_iou,
     match_by_precision,
     match_one_to_one,
     matched_iou,
     mean_iou,
+    pixel_accuracy,
+    shrink,
 )
 
 
-def test_counts_and_mean_iou_are_scikit_learns():
-    from sklearn.metrics import confusion_matrix, jaccard_score
-    found, masks = torch.randint(0, 4, (3, 20, 20)), random_masks(3, 20, 4)
+@pytest.mark.parametrize('num_classes', [4, 20])
+def test_counts_and_scores_are_scikit_learns(num_classes):
+    """Of tensors and of arrays."""
+    from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
+    found, masks = torch.randint(0, num_classes, (3, 20, 20)), random_masks(3, 20, num_classes)
     counted = masks != 255
-    counts = confusion(found, masks, 4, 4)
-    np.testing.assert_array_equal(counts.T, confusion_matrix(masks[counted], found[counted]))
-    assert mean_iou(counts) == pytest.approx(100 * jaccard_score(masks[counted], found[counted], average='macro'))
+    counts = confusion(found, masks, num_classes, num_classes)
+    pair = masks[counted], found[counted]
+    np.testing.assert_array_equal(counts.T, confusion_matrix(*pair))
+    for same in (counts, counts.numpy()):
+        np.testing.assert_allclose(class_iou(same)[0], jaccard_score(*pair, average=None))
+        assert mean_iou(same) == pytest.approx(100 * jaccard_score(*pair, average='macro'))
+        assert pixel_accuracy(same) == pytest.approx(100 * accuracy_score(*pair))
 
 
 def test_classes_that_are_nowhere_do_not_count():
-    assert mean_iou(torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])) == pytest.approx(100 * (3 / 4 + 4 / 5) / 2)
+    counts = torch.tensor([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    for same in (counts, counts.numpy()):
+        assert mean_iou(same) == pytest.approx(100 * (3 / 4 + 4 / 5) / 2)
+        assert class_iou(same)[0].tolist() == [3 / 4, 4 / 5, 0] and class_iou(same)[1].tolist() == [True, True, False]
+
+
+def test_hungarian_iou_is_the_best_of_all_assignments():
+    """With classes that are nowhere as 0."""
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 5):
+        counts = rng.integers(0, 30, (size, size))
+        iou = counts / (counts.sum(1, keepdims=True) + counts.sum(0) - counts)
+        best = max(sum(iou[row, column] for row, column in enumerate(columns)) for columns in itertools.permutations(range(size)))
+        assert hungarian_iou(counts) == pytest.approx(100 * best / size)
+    diagonal = np.diag([5, 0, 3])
+    assert hungarian_iou(diagonal) == hungarian_iou(np.roll(diagonal, 1, 1)) == pytest.approx(200 / 3)
+    assert mean_iou(diagonal) == 100 and mean_iou(np.roll(diagonal, 1, 1)) == 0
+
+
+def test_masks_are_shrunk_to_the_nearest_pixel():
+    masks = torch.randint(0, 256, (2, 448, 448), dtype=torch.uint8)
+    places = torch.arange(100) * 448 // 100
+    assert torch.equal(shrink(masks, 100), masks[:, places][:, :, places].long())
 
 
 @pytest.mark.parametrize('shape', [(4, 4), (3, 4)])
@@ -46,4 +78,4 @@ def test_clusters_by_precision_are_put_together():
 
 def test_counts_of_patches_are_those_of_a_loop():
     masks = random_masks(2, 12, 3)
-    torch.testing.assert_close(class_counts(masks, (3, 3), 3), 16 * perfect_values(masks, 4, 3))
+    torch.testing.assert_close(class_counts(masks, (3, 3), 3), (16 * perfect_values(masks, 4, 3)).int())

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mmdssl.results.published import published_rows
-from mmdssl.results.tables import DASH, Row, Section, compare, number, to_html, to_markdown, to_text
+from mmdssl.results.tables import DASH, Row, Section, compare, improvement, number, to_html, to_markdown, to_text
 
 NASTY = '<b>[red]a|b* & "c"'
 METRICS = {'box_AP': 41.2345, 'box_AP50': 62.5, 'box_AP75': 44.1, 'mask_AP': 37.9, 'mask_AP50': 59.8, 'mask_AP75': 40.2,
@@ -151,3 +151,18 @@ def test_markdown_shows_any_text_as_it_is(nasty):
 
 def test_text_shows_any_text_as_it_is(nasty):
     assert plain(nasty).count(NASTY) == 5
+
+
+@pytest.mark.parametrize('name, before, after, said', [
+    *((name, 40., 42.5, '+2.5') for name in (
+        'mIoU_hbird', 'mIoU_k500', 'mIoU_ridge', 'accuracy_clean', 'corloc', 'box_iou', 'maxF_bilateral', 'IoU', 'jaccard_merged', 'PCK@0.1',
+        'PCK_probe3d_view0', 'found', 'context4/J&F', 'context4/PCK@0.2', 'F_mean', 'delta1', 'position_r2', 'position_r2_row_2',
+        'knn20_top1', 'mAP_medium', 'mIoU')),
+    ('mIoU_clean', 42.5, 40., '-2.5'),
+    ('rmse', 0.9, 0.75, '+0.15'), ('rmse_pooled', 0.75, 0.9, '-0.15'), ('abs_rel', 0.25, 0.2, '+0.05'), ('J_decay', 12., 10., '+2.0'),
+    *((name, 1., 2., DASH) for name in ('ridge_log10_shrinkage', 'position_directions', 'seconds_per_frame', 'videos', 'masks')),
+    ('mIoU', None, 3., DASH),
+])
+def test_what_is_better_is_a_gain(name, before, after, said):
+    """Also of an error, which is better the less it is."""
+    assert improvement(name, before, after) == said

@@ -9,14 +9,13 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from mmdssl.datasets.palette import save_mask
+from mmdssl.datasets.palette import VOID, save_mask
 
 from . import scenes
 from .files import SCENE_SIZE, box_of, save
 from .render import FIRST_THING, render
 
 CLASSES = ('background', *scenes.KINDS)
-VOID = 255
 _VISIBLE = 16  # pixels inside the contour that an object needs: with fewer it is void
 
 
