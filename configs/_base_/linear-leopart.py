@@ -1,5 +1,6 @@
 # Leopart's linear segmentation, as NeCo's code has it: a linear classifier of the last tokens of a frozen ViT-S/16 at 448 px, masks of
 # 100 x 100 in loss and scores. 25 epochs of SGD at 128 images per step on one process, a tenth of the rate after 20.
+# Scores are those of the last epoch; theirs, of the best one on val.
 _base_ = './default_runtime.py'
 model = dict(type='LinearSegmentation', backbone=dict(type='mmdssl.VisionTransformer', arch='small'), num_classes=21, mask_size=100)
 train_dataloader = dict(

@@ -3,5 +3,6 @@ _base_ = ['../_base_/datasets/ade20k_dense.py', '../_base_/protocols_runtime.py'
 test_dataloader = dict(dataset=dict(size=448))
 test_cfg = dict(bank={{_base_.test_dataloader}})
 test_evaluator = dict(
-    type='OverclusteringMetric', clusters=(500, 300, 'classes'), seeds=(0, 1, 2, 3, 4), components=50, size=100, iterations=100, restarts=5)
+    type='OverclusteringMetric', clusters=(500, 300, 'classes'), seeds=(0, 1, 2, 3, 4), components=50, size=100, iterations=100, restarts=5,
+    void_classes=1)
 default_hooks = dict(record=dict(task='overclustering', dataset='ade20k'))

@@ -162,8 +162,9 @@ class NeCoAttentionJaccardMetric(SampleMetric):
     """``jaccard_merged``, of all heads as one mask with the foreground, and ``jaccard_best_head``, the mean over images of that over
     their classes, each with the head that fits it best; in percent.
 
-    As in NeCo's code (:func:`neco_jaccards`), annotations of classes (``annotation='SegmentationClass'`` of the data) are brought to the
-    size of the image that the network sees, and edges that VOC leaves open count as foreground of the first and against the second.
+    By NeCo's rules (:func:`neco_jaccards`; its code also drops the last class of an image in which nothing is 255, and the last batch):
+    annotations of classes (``annotation='SegmentationClass'`` of the data) are brought to the size of the image that the network sees, and
+    edges that VOC leaves open count as foreground of the first and against the second.
     Images without a class do not count.
     """
 

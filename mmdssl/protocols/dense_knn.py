@@ -151,7 +151,8 @@ class HummingbirdMetric:
       nowhere counts 0;
     - ``clean``: such pixels have no say, and classes are what they are (:func:`mmdssl.protocols.segmentation_scores.mean_iou`).
 
-    Both have the same memory and neighbours.
+    Both have the same memory and neighbours. open-hummingbird-eval divides blue by 0.255, not by ImageNet's deviation of 0.225: to copy
+    that too, set ``model.data_preprocessor=dict(type='mmdssl.ViewsPreprocessor', std=(58.395, 57.12, 65.025))``.
 
     Args:
         memory_size: Patches in the memory, the same number of each image (rounded down), see :func:`choose_patches`; None for all.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -272,10 +273,11 @@ class CorLocMetric(SampleMetric):
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sample, prediction in zip(data_batch, data_samples):
             boxes = sample['boxes']
-            self.results.append(float(box_iou(prediction['box'][None].double(), boxes.double()).max()) if len(boxes) else None)
+            self.results.append(float(box_iou(prediction['box'][None].double(), boxes.double()).max()) if len(boxes) else math.nan)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        found = np.array([overlap for overlap in results if overlap is not None])
+        found = np.array(results)
+        found = found[~np.isnan(found)]
         if not len(found):
             raise InputError('no image has a box: there is nothing to find')
         if len(found) < len(results):

@@ -89,9 +89,3 @@ def split_empty(centroids: Tensor, sizes: Tensor, draw: torch.Generator) -> None
         left[empty] = left[other] // 2
         left[other] -= left[empty]
     sizes.copy_(torch.tensor(left))
-
-
-def best_kmeans(points: Tensor, k: int, iterations: int = 100, restarts: int = 5, seed: int = 0) -> Clusters:
-    """The tightest of several :func:`kmeans`; the points are taken as they are, see :func:`draw_sample`."""
-    runs = (kmeans(points, k, iterations, seed=seed * restarts + i) for i in range(restarts))
-    return min(runs, key=lambda found: found.inertia)

@@ -44,6 +44,8 @@ class LinearSegmentation(Algorithm):
     to the masks bilinearly, which is the same as to resize the features first, as the authors do: both are linear. Masks are resized to
     the nearest pixel.
 
+    The loss is the mean over the counted pixels of each process, so that several processes equal one where nothing is void.
+
     Args:
         backbone: Config of the backbone; ``init_cfg`` loads its weights.
         num_classes: Classes.

@@ -13,7 +13,7 @@ import torch
 from mmengine.dist import all_reduce, get_dist_info
 from torch import Tensor
 
-from mmdssl.arguments import NonEmpty, PositiveInt
+from mmdssl.arguments import NonEmpty, NonNegativeInt, PositiveInt
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor
 from mmdssl.protocols.kmeans import draw_sample, kmeans, nearest_centroids
@@ -31,7 +31,7 @@ class OverclusteringMetric:
     (:func:`mmdssl.protocols.kmeans.kmeans`) sees a sample of 256 patches per cluster. Maps of clusters and masks are brought to one size
     by nearest neighbour, and pixels that are not counted are dropped. Up to as many clusters as there are classes are matched one to
     one, so that the sum of IoU is the largest; of more, each is taken for the class with most of its pixels. Classes that do not occur
-    do not count. The bank is not used.
+    do not count, but for those of ``void_classes``. The bank is not used.
 
     Args:
         clusters: Numbers of clusters; ``'classes'`` for that of the classes.
@@ -40,6 +40,8 @@ class OverclusteringMetric:
         size: Height and width at which is measured.
         iterations: Of k-means.
         restarts: Of k-means, of which the tightest clusters are taken.
+        void_classes: Classes beyond those of the data that never occur and count 0 in the mean, and one more cluster each of
+            ``'classes'``: NeCo's code has 151 classes on ADE20K.
         extractor: What is read of the backbone, the arguments of :class:`mmdssl.protocols.features.Extractor`; patches.
 
     Raises:
@@ -50,29 +52,32 @@ class OverclusteringMetric:
 
     def __init__(self, clusters: Annotated[Sequence[PositiveInt | Literal['classes']], NonEmpty] = (500, 300, 'classes'),
                  seeds: Annotated[Sequence[int], NonEmpty] = (0, 1, 2, 3, 4), components: PositiveInt = 50, size: PositiveInt = 100,
-                 iterations: PositiveInt = 100, restarts: PositiveInt = 5, extractor: Mapping | Extractor | None = None):
+                 iterations: PositiveInt = 100, restarts: PositiveInt = 5, void_classes: NonNegativeInt = 0,
+                 extractor: Mapping | Extractor | None = None):
         self.clusters = tuple(clusters)
         self.seeds = tuple(seeds)
         self.components = components
         self.size = size
         self.iterations = iterations
         self.restarts = restarts
+        self.void_classes = void_classes
         self.setting = dict(mask=size, components=components, seeds=len(self.seeds), restarts=restarts)
         self.extractor = Extractor.of(extractor or dict(read='patches'))
 
     def __call__(self, bank: PatchFeatures | None, queries: PatchFeatures) -> dict[str, float]:
         """Every process has a share of the patches, and runs a share of the restarts."""
         num_classes, metrics = len(queries.classes), {}
+        all_classes = num_classes + self.void_classes
         shares = _Shares(queries, self.components, self.size)
-        for k in dict.fromkeys(num_classes if k == 'classes' else k for k in self.clusters):
+        for k in dict.fromkeys(all_classes if k == 'classes' else k for k in self.clusters):
             if shares.total < k:
                 raise InputError(f'{k} clusters cannot be made of the {shares.total} patches of {queries.dataset.data_root}: lower '
                                  'clusters of OverclusteringMetric, or take more images')
-            match = match_by_precision if k > num_classes else match_one_to_one
+            match = match_by_precision if k > all_classes else match_one_to_one
             found = []
             for seed in self.seeds:
                 counts = shares.confusion(self._centroids(shares, k, seed), num_classes).cpu().numpy()
-                found.append(matched_iou(counts, match(counts)))
+                found.append(matched_iou(counts, match(counts), self.void_classes))
             metrics[f'mIoU_k{k}'] = float(np.mean(found))
         return metrics
 

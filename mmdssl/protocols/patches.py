@@ -133,7 +133,7 @@ def square_grid(backbone: nn.Module, number: int, size: int) -> tuple[int, int]:
         InputError: The images are not of whole patches.
     """
     side, patch = round(number**0.5), getattr(backbone, 'patch_size', 1)
-    if side**2 != number or size % patch:
+    if side**2 != number or size % patch or size % side:
         raise InputError(f'images of {size} px are not of whole patches of {patch} px ({number} of them): set size of both data sets '
                          f'to a multiple of {patch}')
     return side, side

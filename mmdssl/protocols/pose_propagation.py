@@ -66,6 +66,8 @@ class PosePropagation(LabelPropagation):
 def heat_maps(points: np.ndarray, grid: tuple[int, int], sigma: float) -> np.ndarray:
     """Gaussians of height 1 around the cells that are nearest to points, cut off beyond ``3 sigma`` along x and y.
 
+    (CRW's code puts those of the first cells one further from the border.)
+
     Args:
         points: ``(J, 2)``, x and y in cells, 0 at the centre of the first.
         grid: Height and width ``(h, w)``.

@@ -136,9 +136,9 @@ class MaskPropagation(LabelPropagation):
         """
         new = _new_objects(first_mask, later_masks or {})
         if self.copy_first:
-            masks = np.repeat(first_mask[None], len(frames), axis=0)
+            masks = np.repeat(np.where(first_mask == VOID, 0, first_mask)[None], len(frames), axis=0)
             for t, mask in new.items():
-                masks[t:, mask > 0] = mask[mask > 0]
+                masks[t:, (mask > 0) & (mask != VOID)] = mask[(mask > 0) & (mask != VOID)]
             return {'': masks}
         features = self.features(frames)
         classes = 1 + max(int(np.where(mask == VOID, 0, mask).max(initial=0)) for mask in (first_mask, *new.values()))

@@ -79,13 +79,14 @@ def match_by_precision(counts: np.ndarray) -> np.ndarray:
     return counts.argmax(1)
 
 
-def matched_iou(counts: np.ndarray, classes: np.ndarray) -> float:
-    """Mean IoU in percent of clusters that are taken for some classes; only classes that occur count."""
+def matched_iou(counts: np.ndarray, classes: np.ndarray, void_classes: int = 0) -> float:
+    """Mean IoU in percent of clusters that are taken for some classes; only classes that occur count, and so many more with an IoU of 0."""
     hits = np.array([counts[classes == number, number].sum() for number in range(counts.shape[1])])
     taken = np.array([counts[classes == number].sum() for number in range(counts.shape[1])])
     present = counts.sum(0)
     occurs = present > 0
-    return float(100 * np.mean((hits / np.maximum(taken + present - hits, 1))[occurs]))
+    iou = (hits / np.maximum(taken + present - hits, 1))[occurs]
+    return float(100 * iou.sum() / (len(iou) + void_classes))
 
 
 def _pairwise_iou(counts: np.ndarray) -> np.ndarray:

@@ -136,7 +136,7 @@ def test_corloc_counts_pixels_and_leaves_out_images_without_boxes(caplog):
     half.process([dict(boxes=torch.tensor([[0., 0, 8, 8]]))], [dict(box=torch.tensor([0., 0, 8, 4]))])
     assert half.compute_metrics(half.results)['corloc'] == 100, 'an IoU of exactly 0.5 is enough'
     with pytest.raises(InputError, match='no image has a box'):
-        metric.compute_metrics([None])
+        metric.compute_metrics([float('nan')])
 
 
 def test_what_a_backbone_or_an_image_cannot_do_is_said(tiny_backbone):
