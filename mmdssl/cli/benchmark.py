@@ -436,8 +436,8 @@ def frozen_section(records: list[dict]) -> Section:
         names = dict.fromkeys(name for record in both for name in record.get('metrics', {}))
         for i, name in enumerate(names):
             before, after = (record.get('metrics', {}).get(name) for record in both)
-            rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after), improvement(name, before, after),
-                             *(seconds if not i else ('', ''))]))
+            rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after),
+                             improvement(name, before, after), *(seconds if not i else ('', ''))]))
     named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
     common = [{record.get(key) for record in records} for key in ('dataset_name', 'backbone')]
     title = ', '.join(['Frozen features', *(value for values in common if len(values) == 1 and (value := values.pop()))])
