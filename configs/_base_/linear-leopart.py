@@ -24,7 +24,7 @@ param_scheduler = [dict(type='StepLR', step_size=20, gamma=0.1, by_epoch=True)]
 train_cfg = dict(type='TrainLoop', max_epochs=25, val_interval=5)
 default_hooks = dict(
     checkpoint=dict(max_keep_ckpts=1, save_best=None),
-    record=dict(type='RecordHook', task='linear-leopart', setting=dict(image=448, mask=100)))
+    record=dict(type='RecordHook', task='linear-leopart'))
 custom_hooks = [
     dict(type='AlgorithmHook'),
     dict(type='SkippedImagesHook', max_share=0.01),

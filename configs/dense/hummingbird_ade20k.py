@@ -2,4 +2,4 @@
 _base_ = ['../_base_/datasets/ade20k_dense.py', '../_base_/protocols_runtime.py']
 test_cfg = dict(bank=dict(dataset=dict(augment=True, epochs=2)))
 test_evaluator = dict(type='HummingbirdMetric', memory_size=10240000, k=30, temperature=0.02, void='own', precision='bf16')
-default_hooks = dict(record=dict(task='hummingbird', dataset='ade20k', framework='memory-10240k', setting=dict(image=512, mask=512)))
+default_hooks = dict(record=dict(task='hummingbird', dataset='ade20k'))

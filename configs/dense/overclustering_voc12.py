@@ -4,4 +4,4 @@ test_dataloader = dict(dataset=dict(size=448))
 test_cfg = dict(bank={{_base_.test_dataloader}})
 test_evaluator = dict(
     type='OverclusteringMetric', clusters=(500, 300, 'classes'), seeds=(0, 1, 2, 3, 4), components=50, size=100, iterations=100, restarts=5)
-default_hooks = dict(record=dict(task='overclustering', dataset='voc12', setting=dict(image=448, mask=100)))
+default_hooks = dict(record=dict(task='overclustering', dataset='voc12'))

@@ -2,5 +2,5 @@
 # work_dirs/positions_voc12/position-free.safetensors, which every config takes as any other.
 _base_ = ['../_base_/datasets/voc12_dense.py', '../_base_/protocols_runtime.py']
 test_evaluator = dict(type='PositionMetric', rounds=9)
-default_hooks = dict(record=dict(task='positions', dataset='voc12', setting=dict(image=512)))
+default_hooks = dict(record=dict(task='positions', dataset='voc12'))
 custom_hooks = [dict(type='PositionFreeHook')]

@@ -1,4 +1,4 @@
 # Linear segmentation of ADE20K in closed form, least squares and linear discriminants, which follows the trained ones in seconds.
 _base_ = ['../_base_/datasets/ade20k_dense.py', '../_base_/protocols_runtime.py']
 test_evaluator = dict(type='ClosedFormMetric', models=('ridge', 'lda'), val=0.2)
-default_hooks = dict(record=dict(task='ridge', dataset='ade20k', setting=dict(image=512, mask=512)))
+default_hooks = dict(record=dict(task='ridge', dataset='ade20k'))

@@ -1,4 +1,4 @@
 # CamVid at 192 px for small networks, as they are, with fewer clusters.
 _base_ = ['../_base_/datasets/camvid_dense.py', '../_base_/protocols_runtime.py']
 test_evaluator = dict(type='OverclusteringMetric', clusters=(100, 50, 'classes'))
-default_hooks = dict(record=dict(task='overclustering', dataset='camvid', framework='k100', setting=dict(image=192, mask=100)))
+default_hooks = dict(record=dict(task='overclustering', dataset='camvid'))

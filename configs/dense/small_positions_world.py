@@ -1,5 +1,5 @@
 # The sample world at 192 px for small networks, as they are.
 _base_ = ['../_base_/datasets/small_ade20k_dense.py', '../_base_/protocols_runtime.py']
 test_evaluator = dict(type='PositionMetric', rounds=9)
-default_hooks = dict(record=dict(task='positions', dataset='sample-world', setting=dict(image=192)))
+default_hooks = dict(record=dict(task='positions', dataset='sample-world'))
 custom_hooks = [dict(type='PositionFreeHook')]

@@ -1,4 +1,4 @@
 # The sample world at 192 px for small networks, as they are.
 _base_ = ['../_base_/datasets/small_ade20k_dense.py', '../_base_/protocols_runtime.py']
 test_evaluator = dict(type='ClosedFormMetric', models=('ridge', 'lda'), val=0.2)
-default_hooks = dict(record=dict(task='ridge', dataset='sample-world', setting=dict(image=192, mask=192)))
+default_hooks = dict(record=dict(task='ridge', dataset='sample-world'))

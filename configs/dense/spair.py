@@ -6,4 +6,4 @@ test_dataloader = dict(
     num_workers=2,
     dataset=dict(type='SPair', data_root='data/SPair-71k', split='test', size=800))
 test_evaluator = dict(type='CorrespondenceMetric', alpha=0.1, pairs_per_class=200)
-default_hooks = dict(record=dict(task='correspondence', dataset='spair-71k', framework='800px'))
+default_hooks = dict(record=dict(task='correspondence', dataset='spair-71k'))

@@ -97,6 +97,11 @@ class SegmentedImages(BaseDataset):
         self._jitter = [RandomApply([ColorJitter(**{kind: jitter})], 0.5) for kind in kinds]
         super().__init__(data_root=data_root)
 
+    @property
+    def setting(self) -> dict[str, int]:
+        """What numbers must agree in to be compared."""
+        return dict(image=self.size, classes=len(self.classes))
+
     def load_data_list(self) -> list[dict]:
         for folder in (self.images, self.masks):
             require_folder(str(folder))

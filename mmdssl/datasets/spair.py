@@ -73,6 +73,7 @@ class SPair(BaseDataset):
     def __init__(self, data_root: str, split: Literal['test', 'val', 'trn'] = 'test', size: PositiveInt = 800):
         self.split = split
         self.size = size
+        self.setting = dict(framework=f'{size}px')  # the published rows go by it
         super().__init__(data_root=data_root)
 
     def load_data_list(self) -> list[dict]:

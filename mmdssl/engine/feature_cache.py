@@ -26,8 +26,7 @@ from mmdssl.results.records import fingerprint_text, versions
 
 software = cache(versions)
 
-ROWS = 4096  # that are in memory at a time
-BLOCK = 1 << 24  # bytes, the same
+BLOCK = 1 << 24  # bytes that are in memory at a time
 
 
 class FeatureCache:
@@ -148,7 +147,8 @@ def _in_order(rows: np.ndarray, place: np.ndarray, times: Tensor, kept: Tensor) 
         times: By how many processes an image was seen.
         kept: Images that could be decoded.
     """
-    for some in kept.split(ROWS):
+    row = rows.itemsize * int(np.prod(rows.shape[1:]))
+    for some in kept.split(max(1, BLOCK // row)):
         mine = place[some.numpy()]
         values = torch.zeros(len(some), *rows.shape[1:])
         values[torch.from_numpy(mine >= 0)] = torch.from_numpy(rows[mine[mine >= 0]])

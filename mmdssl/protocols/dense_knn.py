@@ -186,6 +186,12 @@ class HummingbirdMetric:
             raise InputError(f"{type(self).__name__} compares patches, and its extractor has read='{self.extractor.read}': set it to "
                              "'patches'")
 
+    @property
+    def setting(self) -> dict[str, int | str]:
+        """What numbers must agree in to be compared; the published rows go by the size of the memory."""
+        size = 'all' if self.memory_size is None else f'{self.memory_size // 1000}k'
+        return dict(framework=f'memory-{size}', neighbours=self.k, void=self.void)
+
     def check_bank(self, size: int) -> None:
         """Raise an InputError where so many images have less than a patch each in the memory."""
         if self.memory_size is not None and self.memory_size < size:

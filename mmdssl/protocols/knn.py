@@ -15,6 +15,8 @@ from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor, Features
 from mmdssl.registry import METRICS
 
+SUMS_IN_FP32 = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 8)  # which torch.mm of bf16 gives from there on
+
 NO_CLASS = -1
 
 
@@ -70,7 +72,9 @@ def _products(queries: Tensor, keys: Tensor) -> Tensor:
     if keys.dtype != torch.bfloat16:
         return queries @ keys.T
     queries = queries.bfloat16()
-    return torch.mm(queries, keys.T, out_dtype=torch.float32) if keys.is_cuda else queries.float() @ keys.float().T
+    if keys.is_cuda and SUMS_IN_FP32:
+        return torch.mm(queries, keys.T, out_dtype=torch.float32)
+    return queries.float() @ keys.float().T
 
 
 def knn_classify(bank: Tensor, bank_labels: Tensor, queries: Tensor, num_classes: int, k: Sequence[int] = (20, ),

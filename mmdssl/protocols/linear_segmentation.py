@@ -61,6 +61,7 @@ class LinearSegmentation(Algorithm):
         super().__init__(data_preprocessor or dict(type='mmdssl.MasksPreprocessor'), init_cfg)
         self.num_classes = num_classes
         self.mask_size = mask_size
+        self.setting = dict(mask=mask_size)
         self.extractor = Extractor.of(dict(read='patches') if extractor is None else extractor)
         self.backbone = MODELS.build(backbone).requires_grad_(False).eval()
         self.linear = nn.Conv2d(self._width(), num_classes, 1)

@@ -57,6 +57,7 @@ class OverclusteringMetric:
         self.size = size
         self.iterations = iterations
         self.restarts = restarts
+        self.setting = dict(mask=size, components=components, seeds=len(self.seeds), restarts=restarts)
         self.extractor = Extractor.of(extractor or dict(read='patches'))
 
     def __call__(self, bank: PatchFeatures | None, queries: PatchFeatures) -> dict[str, float]:

@@ -265,7 +265,7 @@ def test_leoparts_runs_from_the_command_line_on_one_process_and_on_two(root, bac
     records = [read_records(tmp_path / name / 'results.jsonl')[-1] for name in ('one', 'two')]
     assert '1 of the 4 images' in said and '3.png' in said  # the damaged one
     assert records[0]['task'] == 'linear-leopart' and records[0]['backbone'] == 'vit-2x32/8' and records[0]['epoch'] == 3
-    assert records[0]['setting'] == dict(image=128, mask=32, classes=11)  # of the config that this one inherits
+    assert records[0]['setting'] == dict(image=64, mask=16, classes=4)
     one, two = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=False)['state_dict'] for name in ('one', 'two'))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)

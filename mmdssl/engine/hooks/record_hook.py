@@ -6,9 +6,8 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.utils.data import Dataset
 
 from mmdssl.checkpoint.config_data import fingerprint_config
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
@@ -35,26 +34,28 @@ class RecordHook(Hook):
             ``'video-segmentation'`` ...
         dataset: Name of the evaluation data, as the published rows have it.
         framework: Head and schedule, as the published rows have it.
-        setting: What else numbers must agree in to be compared, such as ``dict(mask=100)``.
+        setting: What else numbers must agree in to be compared, such as ``dict(mask=100)``. What the data set, the model and the metric,
+            where it is a single one, have of their own in an attribute of that name is added; a ``framework`` in it takes the place
+            of the one given.
     """
 
     def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None, setting: dict | None = None):
         self.labels = dict(task=task, dataset_name=dataset, framework=framework, setting=setting)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._record(runner, runner.val_dataloader.dataset, metrics, epoch=runner.epoch, iteration=runner.iter)
+        self._record(runner, runner.val_loop, metrics, epoch=runner.epoch, iteration=runner.iter)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._record(runner, runner.test_dataloader.dataset, metrics)
+        self._record(runner, runner.test_loop, metrics)
 
-    def _record(self, runner: Runner, dataset: Dataset, metrics: dict[str, float] | None, **progress: int) -> None:
+    def _record(self, runner: Runner, loop: BaseLoop, metrics: dict[str, float] | None, **progress: int) -> None:
         if not is_main_process():
             return
         model = unwrap(runner.model)
         weights = model.backbone if self.labels['task'] == 'knn' or isinstance(model, FrozenBackbone) else model
         path = Path(runner.work_dir, 'results.jsonl')
         record = dict(
-            **{key: value for key, value in self.labels.items() if value is not None},
+            **self._labels(loop, model),
             method=type(model).__name__,
             **_backbone(model, runner.cfg.model),
             **progress,
@@ -62,9 +63,20 @@ class RecordHook(Hook):
             metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
             checkpoint=fingerprint_weights(weights),
             config=fingerprint_config(runner.cfg),
-            dataset=fingerprint_text(image_names(dataset)))
+            dataset=fingerprint_text(image_names(loop.dataloader.dataset)))
         if not (progress and is_recorded(path, record)):
             append_record(path, **record)
+
+    def _labels(self, loop: BaseLoop, model: nn.Module) -> dict[str, str | dict]:
+        evaluator = getattr(loop, 'evaluator', None)
+        metrics = getattr(loop, 'protocols', None) or getattr(evaluator, 'metrics', [evaluator])
+        setting = dict(self.labels['setting'] or {})
+        for each in (loop.dataloader.dataset, model, *(metrics if len(metrics) == 1 else ())):
+            setting.update(getattr(each, 'setting', {}))
+        labels = dict(self.labels, setting=setting)
+        if 'framework' in setting:
+            labels['framework'] = setting.pop('framework')
+        return {key: value for key, value in labels.items() if value}
 
 
 def _subset(runner: Runner) -> dict[str, str]:

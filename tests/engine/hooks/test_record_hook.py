@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from mmdssl.engine.hooks.record_hook import describe_backbone
+from types import SimpleNamespace
+
+from torch import nn
+
+from mmdssl.engine.hooks.record_hook import RecordHook, describe_backbone
+from mmdssl.protocols import HummingbirdMetric, KNNMetric
 
 
 def test_a_record_says_what_the_backbone_was_pretrained_with(tmp_path):
@@ -12,3 +17,12 @@ def test_a_record_says_what_the_backbone_was_pretrained_with(tmp_path):
     assert 'pretrained' not in describe_backbone(dict(cfg, init_cfg=None))
     assert describe_backbone(dict(cfg, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')))['pretrained'] == dict(
         path='torchvision://resnet50')
+
+
+def test_a_record_names_the_settings_of_what_has_measured():
+    hook, metric = RecordHook(task='hummingbird', framework='of the config', setting=dict(more=1)), HummingbirdMetric(memory_size=102400)
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=SimpleNamespace(setting=dict(image=64))), protocols=[metric])
+    assert hook._labels(loop, nn.Identity()) == dict(
+        task='hummingbird', framework='memory-102k', setting=dict(more=1, image=64, neighbours=30, void='first'))
+    loop.protocols = [KNNMetric(), metric]  # beside k-NN, whose record it is
+    assert hook._labels(loop, nn.Identity())['framework'] == 'of the config'
