@@ -321,7 +321,10 @@ def test_patches_without_knn_or_masks_are_refused(main, here, capsys):
     assert main(['tiny.py', '--dense', 'data']) == 2
     assert "'data' has no folder 'images/training'" in capsys.readouterr().err
     assert main(['tiny.py', '--dense', 'dense']) == 2
-    assert re.search(r"the mask '.*0.png' has the id 2, which is of none of the 2 classes", capsys.readouterr().err)
+    told = capsys.readouterr().err
+    assert re.search(r"the mask '.*0.png' has the id 2, which is of none of the 2 classes", told)
+    remedy = re.search(r'val_cfg\S+\]', told)[0]
+    assert main(['tiny.py', '--dense', 'dense', '--cfg-options', 'train_cfg.max_epochs=1', remedy, remedy.replace('bank', 'queries')]) == 0
 
 
 def test_ctrl_c_says_in_a_line_where_the_run_stands_and_how_to_go_on(main, here, capfd, monkeypatch):
