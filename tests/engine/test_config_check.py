@@ -70,7 +70,7 @@ def test_the_best_checkpoint_is_chosen_by_something_computed(tmp_path, best, com
 
 @pytest.mark.parametrize('best, message', [
     ('knn3_top1', None), ('mIoU_clean', None),
-    ('mIoU', "save_best is 'mIoU', .* known are accuracy_clean, .*mIoU_hbird"), ('knn7_top1', 'did you mean')])
+    ('mIoU', "save_best is 'mIoU', .*known are accuracy_clean, .*mIoU_hbird"), ('knn7_top1', 'did you mean')])
 def test_so_it_is_where_several_things_are_measured(tmp_path, best, message):
     cfg = toy_config(tmp_path, **knn_config(colour_folders(tmp_path)), **{
         'default_hooks.checkpoint': dict(type='CheckpointHook', save_best=best)})
