@@ -59,6 +59,7 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     from mmengine.config import Config
 
     from mmdssl.engine.config_check import check_options
+    from mmdssl.engine.own_data import name_folders
     file = find_config(args.config)
     if file is None:
         raise InputError(f"config '{args.config}' does not exist: give the path of a config file, such as "
@@ -79,6 +80,7 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
         raise InputError(f"the work dir '{cfg.work_dir}' cannot be made, '{place}' is a file: give another --work-dir")
     cfg.launcher = args.launcher
     _import_quietly(cfg.get('default_scope', 'mmdssl'))
+    name_folders(cfg, args.cfg_options)
     change(cfg)
     check_options(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)

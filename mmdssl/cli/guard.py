@@ -44,6 +44,8 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
             if _is_main_process():
                 _say(f'stopped: {stop}', continuation())
             return os.EX_TEMPFAIL if _is_main_process() else 0
+        except SystemExit:  # perhaps of a handler of signals in the middle of an import, where nothing can be imported
+            raise
         except BaseException as error:
             if _is_interrupt(error):
                 if _is_main_process():
@@ -51,7 +53,7 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
                 return 130
             from mmdssl.engine.faults import explain_fault
             fault = explain_fault(error)
-            if fault is None or isinstance(error, SystemExit):
+            if fault is None:
                 raise
             _say(f'error: {fault}', continuation())
             return 2

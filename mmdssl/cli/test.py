@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mmdssl.cli.arguments import add_arguments, read_config
 from mmdssl.cli.guard import guarded
 from mmdssl.errors import InputError
+from mmdssl.home import command
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -46,6 +47,9 @@ def change(cfg: Config, args: argparse.Namespace) -> None:
         raise InputError(f'{args.config} has no test_cfg, so there is nothing to evaluate: for the backbone of a pretraining run use '
                          'configs/classification/knn.py or another config of a task')
     trains = cfg.get('train_dataloader') is not None
+    if trains and args.checkpoint.endswith('.safetensors'):
+        raise InputError(f'{args.config} trains a model on a backbone, and {args.checkpoint} holds weights of a backbone alone: run '
+                         f'`{command("train", args.config, "--pretrained", args.checkpoint)}`, which measures at its end')
     cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     if trains:

@@ -87,6 +87,8 @@ class SegmentedImages(BaseDataset):
         self.seed = seed
         self.scale = scale
         self.flip = flip
+        if not Path(data_root).is_dir():
+            raise InputError(f"data_root '{data_root}' is not a folder: put or link the data there, or give --data ROOT")
         if isinstance(classes, str):
             classes = _listed_classes(Path(data_root, classes))
         # int16, because -1 marks the ids that should not be there

@@ -131,8 +131,8 @@ class ProtocolLoop(BaseLoop):
         amp: ``'bf16'`` or ``'fp16'`` for a backbone in mixed precision.
 
     Raises:
-        InputError: The two have different classes or a single one, the bank has fewer images than the protocol needs, or the backbone
-            has no ``features(images)``.
+        InputError: The two have different classes, or of masks another order of them, or a single one, the bank has fewer images than
+            the protocol needs, or the backbone has no ``features(images)``.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator: dict | list[dict], bank: dict, dense: dict[str, dict] | None = None,
@@ -165,6 +165,10 @@ class ProtocolLoop(BaseLoop):
         if lacking:
             raise InputError(f"the classes of the queries '{queries.data_root}' and of the bank '{bank.data_root}' differ "
                              f'({"; ".join(lacking)}): point both at parts of the same data set')
+        if hasattr(queries, 'read_mask') and list(queries.classes) != list(bank.classes):  # whose masks count through them
+            first = next(pair for pair in zip(queries.classes, bank.classes) if pair[0] != pair[1])
+            raise InputError(f"the classes of the queries '{queries.data_root}' and of the bank '{bank.data_root}' are in another order "
+                             f"('{first[0]}' is '{first[1]}' in the bank): give both the same list")
         require_classes(bank)
 
     def run(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -16,10 +17,23 @@ from mmdssl.models.backbones.names import plain_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SHARED_BY_SOURCES = ('views', 'pipeline')
+FOLDERS = 'images', 'masks'
 # What the folders of a data set are also called.
 SYNONYMS = {'training': 'train', 'validation': 'val'}
 # Images, and patches in the memory, of validation by patches during pretraining.
 DENSE_BANK, DENSE_QUERIES, DENSE_MEMORY = 256, 64, 10240
+DENSE_FOLDERS = 'images/train, images/val, annotations/train and annotations/val (or, as ADE20K, training and validation)'
+
+
+def name_folders(cfg: Config, options: Mapping[str, object]) -> None:
+    """Apply those of ``--cfg-options`` that name folders of the config's data sets, which :func:`use_data` looks for."""
+    for option, folder in options.items():
+        *path, key = option.split('.')
+        node = cfg._cfg_dict
+        for part in path:
+            node = node.get(part) if isinstance(node, Mapping) else node[int(part)] if _has(node, part) else None
+        if isinstance(node, Mapping) and key in node and isinstance(folder, str) and (key in FOLDERS or path[-1:] == ['data_prefix']):
+            node[key] = folder
 
 
 def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
@@ -84,6 +98,8 @@ def use_masks(cfg: Config, folder: str) -> None:
     Raises:
         InputError: Something is not there.
     """
+    if not Path(folder).is_dir():
+        raise InputError(f"--dense '{folder}' is not a folder: it needs {DENSE_FOLDERS}")
     if not cfg.get('val_cfg') or 'bank' not in cfg.val_cfg:
         raise InputError('--dense measures patches beside k-NN, which is off: give --knn FOLDER too, or a config with a val_cfg of type '
                          'ProtocolLoop')
@@ -92,9 +108,12 @@ def use_masks(cfg: Config, folder: str) -> None:
     names = {} if not like_ade20k or Path(folder, 'classes.txt').is_file() else dict(classes=[str(i) for i in range(1, 151)])
     parts = {}
     for part, name, number in (('bank', 'training', DENSE_BANK), ('queries', 'validation', DENSE_QUERIES)):
-        images = _existing(folder, f'images/{name}')
+        images, masks = (_find(folder, f'{kind}/{name}') for kind in ('images', 'annotations'))
+        if not images or not masks:
+            lacking = f'{"annotations" if images else "images"}/{name if like_ade20k else SYNONYMS[name]}'
+            raise InputError(f"--dense '{folder}' has no folder '{lacking}': it needs {DENSE_FOLDERS}")
         dataset = dict(
-            type='mmdssl.SegmentedImages', data_root=folder, images=images, masks=_existing(folder, f'annotations/{name}'),
+            type='mmdssl.SegmentedImages', data_root=folder, images=images, masks=masks,
             image_suffix=_suffix(Path(folder, images)), reduce_zero_label=like_ade20k, size=2 * cfg.val_dataloader.dataset.size,
             number=number, **names)
         parts[part] = dict(loader, batch_size=max(1, loader['batch_size'] // 8), dataset=dataset)
@@ -182,6 +201,10 @@ def _use_root(cfg: Config, root: str) -> None:
             cfg[f'{part}_evaluator'].ann_file = os.path.join(root, cfg[f'{part}_dataloader'].dataset.ann_file)
 
 
+def _has(node: object, position: str) -> bool:
+    return isinstance(node, (list, tuple)) and position.isdecimal() and int(position) < len(node)
+
+
 def _is_folder(dataset: ConfigDict | None) -> bool:
     return (dataset or {}).get('type', '').rpartition('.')[2] == 'LabelledFolder'
 
@@ -193,9 +216,16 @@ def _plain(dataset: ConfigDict) -> list[ConfigDict]:
 
 
 def _existing(root: str, folder: str) -> str:
+    found = _find(root, folder)
+    if found is None:
+        raise InputError(f"'{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
+                         'folders with --cfg-options')
+    return found
+
+
+def _find(root: str, folder: str) -> str | None:
     short = '/'.join(SYNONYMS.get(part, part) for part in folder.strip('/').split('/'))
     for candidate in (folder, short, f'images/{short}'):
         if Path(root, candidate).is_dir():
             return candidate
-    raise InputError(f"'{root}' has no folder '{folder.strip('/')}': lay the data set out as the config expects it, or set the "
-                     'folders with --cfg-options')
+    return None

@@ -19,6 +19,7 @@ from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.palette import VOID
 from mmdssl.datasets.saliency import attended
 from mmdssl.errors import InputError
+from mmdssl.models.backbones import PositionFree
 from mmdssl.protocols.frozen import FrozenBackbone, SampleMetric, cut_to_patches
 from mmdssl.registry import METRICS, MODELS
 
@@ -28,10 +29,13 @@ BLUR, RADIUS, SPECKS = 0.6, 3, 2
 
 
 def need_attention(backbone: nn.Module) -> None:
-    """Raise an InputError unless a backbone has attention of a class token."""
+    """Raise an InputError unless a backbone has attention of a class token of its own."""
     if not hasattr(backbone, 'attention_maps'):
         raise InputError(f'{type(backbone).__name__} has no attention_maps(images), the attention of a class token by head: use a '
                          'VisionTransformer')
+    if isinstance(backbone, PositionFree):
+        raise InputError(f'the position has been taken out of {backbone.subject}, and what is read is the attention of the class token, '
+                         'which is that of the plain backbone: measure the checkpoint that it was made of')
 
 
 def attention_masks(attention: Tensor, mass: float = 0.6) -> Tensor:

@@ -57,7 +57,7 @@ class ClosedFormMetric:
         self.shrinkages = tuple(shrinkages)
         self.val = val
         self.seed = seed
-        self.extractor = Extractor.of(extractor or dict(read='patches'))
+        self.extractor = Extractor.of(extractor, read='patches')
 
     def __call__(self, bank: PatchFeatures, queries: PatchFeatures) -> dict[str, float]:
         """Every process has a share of the patches."""

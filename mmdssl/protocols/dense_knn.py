@@ -71,7 +71,7 @@ class PatchMemory:
     Args:
         keys: This process's share ``(n, D)``, L2-normalised, in fp32 or bf16.
         counts: :func:`pixel_counts` of them ``(n, C)``.
-        k: Number of neighbours; all where there are fewer.
+        k: Number of neighbours, at most the patches of all processes together.
         temperature: Of their weights ``softmax(cosine / temperature)``.
     """
 
@@ -182,7 +182,7 @@ class HummingbirdMetric:
         self.void = void
         self.precision = PRECISIONS[precision]
         self.seed = seed
-        self.extractor = Extractor.of(extractor or dict(read='patches'))
+        self.extractor = Extractor.of(extractor, read='patches')
         if self.extractor.read != 'patches':
             raise InputError(f"{type(self).__name__} compares patches, and its extractor has read='{self.extractor.read}': set it to "
                              "'patches'")
@@ -221,6 +221,7 @@ class HummingbirdMetric:
         all_reduce(hbird)
         clean, hbird = clean.cpu().numpy(), hbird.cpu().numpy()
         if not clean.sum():
+            queries.warn_of_unreadable()
             raise InputError(f"no pixel of the masks of '{queries.dataset.data_root}' has a class: check its masks, classes and ignore")
         if self.void == 'first':
             hbird = hbird[:-1, :-1]
@@ -249,12 +250,13 @@ class HummingbirdMetric:
         all_reduce(width, 'max')
         all_reduce(size)
         if not size[1]:
+            bank.warn_of_unreadable()
             raise InputError(f"no pixel of the masks of '{bank.dataset.data_root}' has a class: check its masks, classes and ignore")
         if keys is None:
             keys = torch.zeros(0, int(width), dtype=self.precision, device=bank.device)
             counts = torch.zeros(0, num_classes + 1, dtype=torch.uint8, device=bank.device)
         print_log(f'The memory has {size[0]} patches', 'current')
-        return PatchMemory(keys[:filled], counts[:filled], self.k, self.temperature)
+        return PatchMemory(keys[:filled], counts[:filled], min(self.k, int(size[0])), self.temperature)
 
 
 def _largest(maps: Tensor, mask: Tensor) -> Tensor:

@@ -40,9 +40,14 @@ class Extractor:
     norm: bool = True
 
     @classmethod
-    def of(cls, given: Extractor | Mapping | None) -> Extractor:
-        """The extractor that a config describes by a dict; the default one for None."""
-        return given if isinstance(given, Extractor) else cls(**(given or {}))
+    def of(cls, given: Extractor | Mapping | None, **defaults) -> Extractor:
+        """The extractor that a config describes by a dict, or None, without what is as by default."""
+        if isinstance(given, Extractor):
+            return given
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"the extractor is {given!r}: give a dict such as dict(facet='key'), on the command line a value each, as "
+                             'test_evaluator.extractor.facet=key')
+        return cls(**{**defaults, **(given or {})})
 
     def __post_init__(self) -> None:
         if not isinstance(self.blocks, int):

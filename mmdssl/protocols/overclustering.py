@@ -62,7 +62,7 @@ class OverclusteringMetric:
         self.restarts = restarts
         self.void_classes = void_classes
         self.setting = dict(mask=size, components=components, seeds=len(self.seeds), restarts=restarts)
-        self.extractor = Extractor.of(extractor or dict(read='patches'))
+        self.extractor = Extractor.of(extractor, read='patches')
 
     def __call__(self, bank: PatchFeatures | None, queries: PatchFeatures) -> dict[str, float]:
         """Every process has a share of the patches, and runs a share of the restarts."""

@@ -98,7 +98,7 @@ class PositionMetric:
         self.rounds = rounds
         self.by = by
         self.shrinkage = shrinkage
-        self.extractor = Extractor.of(extractor or dict(read='patches'))
+        self.extractor = Extractor.of(extractor, read='patches')
         self.directions: Tensor | None = None
 
     def __call__(self, bank: PatchFeatures, queries: PatchFeatures) -> dict[str, float]:

@@ -12,6 +12,7 @@ from mmdssl import cli
 from mmdssl.checkpoint.convert import FORMS
 from mmdssl.checkpoint.layouts import LAYOUTS
 from mmdssl.cli import convert, draw
+from mmdssl.cli.guard import guarded
 from mmdssl.engine.pictures import PICTURES
 from mmdssl.home import command, started
 
@@ -112,3 +113,10 @@ def test_a_config_of_a_package_that_is_missing_says_what_to_install(main, tmp_pa
     (tmp_path / 'mine.py').write_text("_base_ = 'mmdet::_base_/default_runtime.py'\n")
     assert main(['train', str(tmp_path / 'mine.py')]) == 2
     assert capsys.readouterr().err.endswith("needs mmdet, which is not installed: pip install 'mmdssl[detection]'\n")
+
+
+def test_a_signal_in_the_middle_of_an_import_ends_a_command_quietly(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'mmdssl.engine.faults', None)  # which cannot be imported
+    with pytest.raises(SystemExit) as end:
+        guarded(lambda: sys.exit(143))
+    assert end.value.code == 143 and capsys.readouterr().err == ''

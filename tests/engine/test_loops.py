@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from toy import Killed, ToyAlgorithm, colour_folders, history, knn_config
 
 from mmdssl.datasets import LabelledFolder
-from mmdssl.engine.loops import step_seed
+from mmdssl.engine.loops import ProtocolLoop, step_seed
 from mmdssl.engine.replay import replay
 from mmdssl.errors import InputError
 from mmdssl.protocols.features import Extractor, Features, extract
@@ -170,3 +171,11 @@ def test_knn_on_different_classes_is_an_input_error(train, tmp_path):
     cfg['val_dataloader']['dataset']['data_root'] = str(tmp_path / 'other/val')
     with pytest.raises(InputError, match=r'differ \(the bank lacks yellow; the queries lack red\)'):
         train(**cfg)
+
+
+def test_masks_count_through_classes_in_one_order():
+    queries, bank = (SimpleNamespace(data_root=root, classes=classes, read_mask=None)
+                     for root, classes in (('queries', ['sky', 'tree', 'car']), ('bank', ['sky', 'car', 'tree'])))
+    with pytest.raises(InputError, match=r"are in another order \('tree' is 'car' in the bank\): give both the same list"):
+        ProtocolLoop._check_classes(queries, bank)
+    ProtocolLoop._check_classes(queries, queries)

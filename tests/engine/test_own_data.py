@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdssl.engine.own_data import use_data
+from mmdssl.engine.own_data import name_folders, use_data
 from mmdssl.errors import InputError
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -50,6 +50,26 @@ def test_images_with_masks_of_protocols(tmp_path):
     for dataset, part in ((cfg.test_dataloader.dataset, 'validation'), (cfg.test_cfg.bank.dataset, 'train')):
         assert dataset.data_root == str(tmp_path)
         assert (dataset.images, dataset.masks) == (f'images/{part}', f'annotations/{part}')
+
+
+def test_folders_of_other_names_are_given_as_options(tmp_path):
+    for folder in ('bilder', 'masken', 'gedaechtnis'):
+        (tmp_path / folder).mkdir()
+    cfg = Config.fromfile(ROOT / 'dense/hummingbird_voc12.py')
+    options = {'test_dataloader.dataset.images': 'bilder', 'test_cfg.bank.dataset.images': 'gedaechtnis',
+               **{f'{part}.dataset.masks': 'masken' for part in ('test_dataloader', 'test_cfg.bank')},
+               'test_dataloader.dataset.size': 96, 'test_dataloader.nothing.images': 'bilder'}
+    name_folders(cfg, options)
+    use_data(cfg, str(tmp_path))
+    for dataset, images in ((cfg.test_dataloader.dataset, 'bilder'), (cfg.test_cfg.bank.dataset, 'gedaechtnis')):
+        assert (dataset.data_root, dataset.images, dataset.masks) == (str(tmp_path), images, 'masken')
+    assert cfg.test_dataloader.dataset.size == 512 and 'nothing' not in cfg.test_dataloader
+    cfg = Config.fromfile(ROOT / 'segmentation/semfpn_vit-small_40k_voc12.py')
+    parts = [f'train_dataloader.dataset.datasets.{i}' for i in range(2)] + ['val_dataloader.dataset', 'test_dataloader.dataset']
+    name_folders(cfg, {f'{part}.data_prefix.{kind}': folder for part in parts
+                       for kind, folder in (('img_path', 'bilder'), ('seg_map_path', 'masken'))})
+    use_data(cfg, str(tmp_path))
+    assert [part.data_prefix.img_path for part in cfg.train_dataloader.dataset.datasets] == ['bilder'] * 2
 
 
 def test_davis_and_what_is_missing(tmp_path):

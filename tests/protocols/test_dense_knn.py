@@ -34,6 +34,9 @@ class Given:
     def __len__(self):
         return len(self.values)
 
+    def warn_of_unreadable(self):
+        """All can be read."""
+
     def __iter__(self):
         for start in range(0, len(self.mine), 2):
             index = torch.tensor(self.mine[start:start + 2])
@@ -181,6 +184,11 @@ def test_the_memory_has_as_many_patches_of_each_image(bank, size, each):
     memory = HummingbirdMetric(memory_size=size).remember(bank)
     assert memory.keys.shape == (7 * each, 5) and memory.counts.sum(1).eq(16).all()
     torch.testing.assert_close(memory.keys.norm(dim=1), torch.ones(7 * each))
+
+
+def test_more_neighbours_than_patches_are_all_of_them(bank, queries):
+    assert HummingbirdMetric(k=10**6).remember(bank).k == 63
+    assert HummingbirdMetric(k=10**6)(bank, queries) == HummingbirdMetric(k=63)(bank, queries)
 
 
 def test_keys_in_half_precision(bank, queries):

@@ -99,3 +99,11 @@ def test_what_cannot_be_read_is_an_input_error(vit, images):
         Extractor(read='cls')
     with pytest.raises(InputError, match=r'features need a backbone with features\(images\)'):
         Extractor()(nn.Linear(2, 2), images)
+
+
+def test_an_extractor_is_described_by_a_dict():
+    assert Extractor.of(None, read='patches') == Extractor.of({}, read='patches') == Extractor(read='patches')
+    assert Extractor.of(dict(facet='key'), read='patches') == Extractor(facet='key', read='patches')
+    assert Extractor.of(dict(read='class'), read='patches') == Extractor.of(Extractor(read='class'), read='patches')
+    with pytest.raises(InputError, match=r'the extractor is "{\'read\': \'key\'}": give a dict such as'):
+        Extractor.of("{'read': 'key'}")

@@ -11,8 +11,12 @@ from torch.utils.data import DataLoader
 from mmdssl.datasets import LabelledFolder, SegmentedImages
 from mmdssl.engine.feature_cache import FeatureCache
 from mmdssl.errors import InputError
+from mmdssl.protocols.closed_form import ClosedFormMetric
+from mmdssl.protocols.dense_knn import HummingbirdMetric
 from mmdssl.protocols.features import Extractor
+from mmdssl.protocols.overclustering import OverclusteringMetric
 from mmdssl.protocols.patches import PatchFeatures
+from mmdssl.protocols.positions import PositionMetric
 from mmdssl.registry import MODELS
 
 PATCHES = Extractor(read='patches')
@@ -69,6 +73,14 @@ def test_what_cannot_be_decoded_is_named_once_read(model, root, monkeypatch):
     list(found)
     found.warn_of_unreadable()
     assert said == [f"1 of the 5 images of '{root}' are left out, they cannot be decoded: images/1.jpg"]
+
+
+@pytest.mark.parametrize('protocol', [HummingbirdMetric, ClosedFormMetric, OverclusteringMetric, PositionMetric])
+def test_that_no_image_can_be_decoded_is_said_first(model, root, protocol):
+    for path in (root / 'images').iterdir():
+        path.write_bytes(b'none')
+    with pytest.raises(InputError, match='none of the 5 images of .* can be decoded'):
+        protocol()(patches(model, root), patches(model, root))
 
 
 def share(model, root, cache, folder):

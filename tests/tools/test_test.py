@@ -114,6 +114,20 @@ def test_bad_input_is_one_sentence(main, data, tmp_path, change, options, messag
     assert re.search(message, error), error
 
 
+@pytest.mark.parametrize('config, arguments, message', [
+    ('small_hummingbird_world', [CHECKPOINTS / 'dino_full.pth'], "data_root 'data/sample_world/ade20k' is not a folder: put"),
+    ('small_hummingbird_world', [CHECKPOINTS / 'dino_full.pth', '--data', '.'], "'.' has no folder 'bilder': lay"),
+    ('depth_nyu', ['backbone.safetensors'], r'run `python tools/train.py \S+depth_nyu.py --pretrained backbone.safetensors`'),
+    ('small_linear-leopart_world', ['backbone.safetensors'], r'run `python tools/train.py \S+ --pretrained backbone.safetensors`'),
+])
+def test_what_the_configs_of_dense_protocols_need_is_said(load_tool, tmp_path, monkeypatch, capsys, config, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    options = ['--cfg-options', 'test_dataloader.dataset.images=bilder'] if '--data' in arguments else []
+    assert load_tool('test').main([str(ROOT / f'configs/dense/{config}.py'), *map(str, arguments), *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert re.search(message, error) and '\n' not in error, error
+
+
 def test_names_need_not_be_utf8(main, data, tmp_path):
     copy = shutil.copytree(data, tmp_path / 'copy')
     for part in ('train', 'val'):

@@ -319,7 +319,10 @@ def test_patches_without_knn_or_masks_are_refused(main, here, capsys):
     assert main(['tiny.py', '--data', 'data/train', '--dense', 'dense']) == 2
     assert '--dense measures patches beside k-NN, which is off' in capsys.readouterr().err
     assert main(['tiny.py', '--dense', 'data']) == 2
-    assert "'data' has no folder 'images/training'" in capsys.readouterr().err
+    needed = 'it needs images/train, images/val, annotations/train and annotations/val (or, as ADE20K, training and validation)'
+    assert f"--dense 'data' has no folder 'images/train': {needed}" in capsys.readouterr().err
+    assert main(['tiny.py', '--dense', 'nope']) == 2
+    assert f"--dense 'nope' is not a folder: {needed}" in capsys.readouterr().err
     assert main(['tiny.py', '--dense', 'dense']) == 2
     told = capsys.readouterr().err
     assert re.search(r"the mask '.*0.png' has the id 2, which is of none of the 2 classes", told)

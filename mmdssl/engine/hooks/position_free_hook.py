@@ -21,7 +21,8 @@ from mmdssl.registry import HOOKS, MODELS
 class PositionFreeHook(Hook):
     """Leaves ``work_dir/position-free.safetensors`` after a test by :class:`mmdssl.protocols.positions.PositionMetric`.
 
-    It holds a :class:`mmdssl.models.backbones.PositionFree`, and every tool that takes a checkpoint takes it.
+    It holds a :class:`mmdssl.models.backbones.PositionFree`, which protocols take that read
+    what :class:`PositionMetric` has read.
 
     Raises:
         InputError: The config of the model does not say how its backbone is built.

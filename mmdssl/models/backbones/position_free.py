@@ -64,23 +64,38 @@ class PositionFree(BaseModule):
         Raises:
             InputError: Other features are asked for than those of which directions are known.
         """
+        self._require(blocks, facet, norm)
         found = self.network.intermediates(images, blocks, facet, norm)
-        return [(token, self._free(patches, block, facet, norm)) for block, (token, patches) in zip(blocks, found)]
+        return [(token, self._free(patches, block)) for block, (token, patches) in zip(blocks, found)]
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Maps ``(B, D, h, w)``, see :meth:`intermediates`."""
         if getattr(self.network, 'pyramid', None) is not None:
             raise InputError('PositionFree takes the position out of patches, and a pyramid rescales them: set backbone.pyramid to False')
         blocks, norm = self.out_indices or [self.num_blocks - 1], getattr(self.network, 'out_norm', False)
-        return tuple(self._free(each.movedim(1, -1), block, 'token', norm).movedim(-1, 1)
+        self._require(blocks, 'token', norm)
+        return tuple(self._free(each.movedim(1, -1), block).movedim(-1, 1)
                      for block, each in zip(blocks, self.network(images)))
 
-    def _free(self, features: Tensor, block: int, facet: str, norm: bool) -> Tensor:
+    def _require(self, blocks: Sequence[int], facet: str, norm: bool) -> None:
+        """Refuse what still tells positions, with the options of the config of positions that write a file for it."""
+        other = facet != self.facet or norm != self.norm and facet == 'token'
+        lacking = [block for block in blocks if other or block not in self.blocks]
+        if lacking:
+            options = [f'facet={facet}'] * (facet != 'token') + ['norm=False'] * (facet == 'token' and not norm)
+            if list(blocks) != [self.num_blocks - 1]:
+                options.append(f'blocks=[{",".join(map(str, blocks))}]')
+            words = ' '.join(['--cfg-options', *(f'test_evaluator.extractor.{option}' for option in options)]) if options else 'its config'
+            raise InputError(f'the position has been taken out of {self.subject}, and what is read is {self._words(facet, norm)} of block '
+                             f'{lacking[0]}: measure positions with {words}, which writes such a backbone')
+
+    @property
+    def subject(self) -> str:
+        """What does not tell positions, in words."""
+        return f'{self._words(self.facet, self.norm)} of block {", ".join(map(str, self.blocks))}'
+
+    def _free(self, features: Tensor, block: int) -> Tensor:
         """In fp32, because a rounded projection would leave some of the position."""
-        if block not in self.blocks or facet != self.facet or norm != self.norm and facet == 'token':
-            raise InputError(f'the position has been taken out of {self._words(self.facet, self.norm)} of block '
-                             f'{", ".join(map(str, self.blocks))}, and what is read is {self._words(facet, norm)} of block {block}: '
-                             'measure positions with the same extractor, which writes such a backbone')
         directions = self.directions[self.blocks.index(block)].float()
         with torch.autocast(features.device.type, enabled=False):
             free = features.float()

@@ -58,10 +58,12 @@ def test_mixed_precision_leaves_nothing_of_the_directions(free):
     assert (found.float() @ free.directions[0].T).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize('read', [dict(blocks=[0]), dict(blocks=[1], facet='key'), dict(blocks=[1], norm=False)])
-def test_what_nobody_has_measured_is_refused(free, read):
-    with pytest.raises(InputError, match='the token of block 1, and what is read'):
+@pytest.mark.parametrize('read, option', [
+    (dict(blocks=[0]), 'blocks=[0]'), (dict(blocks=[1], facet='key'), 'facet=key'), (dict(blocks=[1], norm=False), 'norm=False')])
+def test_what_nobody_has_measured_is_refused(free, read, option):
+    with pytest.raises(InputError, match='the token of block 1, and what is read') as refused:
         free.intermediates(IMAGES, **read)
+    assert f'measure positions with --cfg-options test_evaluator.extractor.{option}, which' in str(refused.value)
 
 
 def test_keys_can_lose_theirs(config):
@@ -82,7 +84,7 @@ def test_it_is_a_checkpoint_as_any_other(free, config, tiny_backbone, tmp_path):
     assert backbone_name(backbone_config(tmp_path / 'free.safetensors')) == 'vit-2x16/8-position-free'
 
 
-@pytest.mark.parametrize('model', ['FrozenBackbone', 'AttentionMasks', 'MaskPropagation'])
+@pytest.mark.parametrize('model', ['FrozenBackbone', 'MaskPropagation'])
 def test_a_task_takes_it_in_place_of_its_transformer(config, tiny_backbone, tmp_path, model):
     from mmengine.config import Config
     config['backbone'] = dict(tiny_backbone, mask_token=True)
@@ -93,3 +95,9 @@ def test_a_task_takes_it_in_place_of_its_transformer(config, tiny_backbone, tmp_
     backbone = MODELS.build(cfg.model).backbone
     assert torch.equal(backbone(IMAGES)[0], free(IMAGES)[0])
     assert plain_config(cfg.model.backbone).out_indices == [-1]
+
+
+@pytest.mark.parametrize('model', ['AttentionMasks', 'AttentionDiscovery'])
+def test_protocols_of_attention_would_measure_the_plain_backbone(config, model):
+    with pytest.raises(InputError, match='out of the token of block 1, and what is read is the attention of the class token'):
+        MODELS.build(dict(type=model, backbone=config))
