@@ -11,6 +11,7 @@ from mmengine.dataset import BaseDataset
 
 from mmdssl.arguments import PositiveInt
 from mmdssl.datasets.images import open_file, open_image, read_rgb
+from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS, FUNCTIONS
 
@@ -65,14 +66,9 @@ class Videos(BaseDataset):
         return frames
 
     def names_in(self, list_file: Path, layout: str) -> list[str]:
-        """The words of a file that lists sequences; ``layout`` is what the folder of the data set holds."""
+        """The lines of a file that lists sequences; ``layout`` is what the folder of the data set holds."""
         self.source = list_file
-        if not list_file.is_file():
-            raise InputError(f"'{list_file}' does not exist: set data_root to {layout}")
-        names = list_file.read_text().split()
-        if not names:
-            raise InputError(f"'{list_file}' names no sequence: write one per line")
-        return names
+        return read_lines(list_file, 'sequence', f'set data_root to {layout}')
 
     def __getitem__(self, index: int) -> dict:
         info = self.get_data_info(index)

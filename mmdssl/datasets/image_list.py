@@ -5,7 +5,7 @@ import os
 
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.images import require_files
-from mmdssl.errors import InputError
+from mmdssl.datasets.lists import read_lines
 from mmdssl.registry import DATASETS
 
 
@@ -24,11 +24,6 @@ class ImageList(ImageDataset):
         super().__init__(data_root or os.path.dirname(ann_file), **kwargs)
 
     def load_paths(self) -> list[str]:
-        try:
-            with open(self._list_file, encoding='utf-8') as file:
-                lines = [line.strip() for line in file]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the list of images '{self._list_file}' ({error}): set ann_file to a text "
-                             'file with one image path per line') from error
-        names = [line for line in lines if line and not line.startswith('#')]
+        lines = read_lines(self._list_file, 'image', 'set ann_file to a text file with one image path per line', unique=False)
+        names = [line for line in lines if not line.startswith('#')]
         return require_files([os.path.join(self.data_root, name) for name in names], self._list_file)

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from mmdssl.datasets.davis import Videos, read_frame
+from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
@@ -58,16 +59,17 @@ class JHMDB(Videos):
         if not files:
             raise InputError(f"there is no '*{ending}' in '{Path(self.data_root, 'splits')}': set data_root to {LAYOUT}")
         self.source = files[0].parent
-        found = [(path.name.removesuffix(ending), line.split()[0].removesuffix('.avi'))
-                 for path in files for line in path.read_text().splitlines() if line.split()[1:] == [TEST]]
+        found = [(path.name.removesuffix(ending), clip.removesuffix('.avi'))
+                 for path in files for line in read_lines(path, 'clip', f'set data_root to {LAYOUT}')
+                 for clip, *mark in [line.rsplit(maxsplit=1)] if mark == [TEST]]
         if not found:
             raise InputError(f"no line of the {len(files)} files '*{ending}' in '{self.source}' ends with {TEST}, which marks a clip for "
                              'test: copy the splits again')
         yield from found
 
     def _listed(self) -> Iterator[tuple[str, str]]:
-        words = self.names_in(Path(self.data_root, self.list_file), LAYOUT)
-        folders = [Path(word).parts for word in words if FRAMES in Path(word).parts]
+        lines = self.names_in(Path(self.data_root, self.list_file), LAYOUT)
+        folders = [Path(word).parts for line in lines for word in line.split() if FRAMES in Path(word).parts]
         if not folders or any(len(parts) < parts.index(FRAMES) + 3 for parts in folders):
             raise InputError(f"'{self.source}' does not name clips as {FRAMES}/<action>/<clip>: set list_file to a list of JHMDB")
         for parts in folders:

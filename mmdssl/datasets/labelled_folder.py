@@ -13,6 +13,7 @@ from torchvision.transforms import functional as F
 
 from mmdssl.arguments import PositiveInt, Range
 from mmdssl.datasets.images import find_images, read_rgb, require_folder
+from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
@@ -89,17 +90,13 @@ class LabelledFolder(BaseDataset):
 
     def _listed(self, paths: list[list[str]]) -> list[list[str]]:
         """The images that ``names`` lists, in the folder's order."""
-        try:
-            with open(self.names, encoding='utf-8') as file:
-                wanted = {line.strip() for line in file} - {''}
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"names='{self.names}' cannot be read ({error}): give a text file with a path on each line") from None
+        wanted = {*read_lines(self.names, 'image', 'set names to a text file with a path on each line', unique=False)}
         known = {path: {os.path.relpath(path, self.data_root), os.path.basename(path)} for members in paths for path in members}
         found = [[path for path in members if known[path] & wanted] for members in paths]
         missing = wanted.difference(*known.values())
-        if missing or not wanted:
-            some = f"{len(missing)} images that are not in '{self.data_root}', first {min(missing)}" if missing else 'no image'
-            raise InputError(f"'{self.names}' lists {some}: give the list that belongs to this data set")
+        if missing:
+            raise InputError(f"'{self.names}' lists {len(missing)} images that are not in '{self.data_root}', first {min(missing)}: give "
+                             'the list that belongs to this data set')
         return found
 
     def __getitem__(self, index: int) -> dict:

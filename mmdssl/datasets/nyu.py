@@ -14,6 +14,7 @@ from torchvision.transforms import functional as F
 
 from mmdssl.arguments import NonNegative, Positive, PositiveInt, Share, checked
 from mmdssl.datasets.images import open_file, open_image, read_rgb
+from mmdssl.datasets.lists import read_lines
 from mmdssl.datasets.seeding import seeded
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
@@ -105,16 +106,13 @@ class NYUDepth(BaseDataset):
         super().__init__(data_root=data_root)
 
     def load_data_list(self) -> list[dict]:
-        if not self.list_file.is_file():
-            raise InputError(f"'{self.list_file}' does not exist: set data_root to the folder of NYU Depth v2 and ann_file to BTS's list "
-                             f'of {COLUMNS}')
-        lines = [(number, line.split()) for number, line in enumerate(self.list_file.read_text().splitlines(), 1) if line.strip()]
-        if not lines:
-            raise InputError(f"'{self.list_file}' names no image: write {COLUMNS} in each line")
-        for number, line in lines:
-            if len(line) != 3:
-                raise InputError(f"line {number} of '{self.list_file}' has {len(line)} columns: write {COLUMNS}, with spaces between them")
-        names = [[name.lstrip('/') for name in line[:2]] for _, line in lines]
+        lines = read_lines(self.list_file, 'image', f"set data_root to the folder of NYU Depth v2 and ann_file to BTS's list of {COLUMNS}",
+                           unique=False)  # one that is there twice is trained on twice
+        for line in lines:
+            if len(line.split()) != 3:
+                raise InputError(f"the line '{line:.200}' of '{self.list_file}' has {len(line.split())} columns: write {COLUMNS}, with "
+                                 'spaces between them')
+        names = [[name.lstrip('/') for name in line.split()[:2]] for line in lines]
         root = next((root for root in (Path(self.data_root, self.folder), Path(self.data_root)) if (root / names[0][0]).is_file()),
                     Path(self.data_root, self.folder))
         infos = [dict(img_path=str(root / image), depth_path=str(root / depth)) for image, depth in names]

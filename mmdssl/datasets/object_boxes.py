@@ -1,6 +1,7 @@
 """Images in their own size with the boxes of their objects, by which the discovery of objects is measured."""
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -15,6 +16,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from mmdssl.arguments import PositiveInt
 from mmdssl.datasets.checks import check_coco
 from mmdssl.datasets.images import read_rgb
+from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
@@ -69,12 +71,8 @@ class VOCBoxes(BoxedImages):
         super().__init__(data_root=data_root, max_side=max_side)
 
     def load_data_list(self) -> list[dict]:
-        if not self.list_file.is_file():
-            raise InputError(f"'{self.list_file}' does not exist: set data_root to the folder of one year of VOC, which holds JPEGImages, "
-                             'Annotations and ImageSets/Main')
-        names = self.list_file.read_text().split()
-        if not names:
-            raise InputError(f"'{self.list_file}' names no image: write one per line")
+        names = read_lines(self.list_file, 'image', 'set data_root to the folder of one year of VOC, which holds JPEGImages, Annotations '
+                           'and ImageSets/Main')
         images = [os.path.join(self.data_root, 'JPEGImages', f'{name}.jpg') for name in names]
         annotations = [os.path.join(self.data_root, 'Annotations', f'{name}.xml') for name in names]
         _require([*images, *annotations], 'images and annotations', str(self.list_file))
@@ -85,15 +83,25 @@ def read_voc_boxes(path: str | Path) -> list[list[float]]:
     """Left, upper, right and lower edge of the boxes in an annotation of VOC, with 0 at the edge of the image.
 
     Raises:
-        InputError: It is no such file.
+        InputError: It is no such file; or a box has a side that is not finite, no pixel, or more than one pixel beyond the image's edge,
+            where the file says its size.
     """
     try:
-        objects = ElementTree.parse(path).getroot().findall('object')
-        return [[float(found.find('bndbox').findtext(side)) - shift for side, shift in (('xmin', 1), ('ymin', 1), ('xmax', 0), ('ymax', 0))]
-                for found in objects]
+        root = ElementTree.parse(path).getroot()
+        width, height = (float(root.findtext(f'size/{side}') or 0) or math.inf for side in ('width', 'height'))
+        boxes = [[float(found.find('bndbox').findtext(side)) for side in ('xmin', 'ymin', 'xmax', 'ymax')]
+                 for found in root.findall('object')]
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"'{path}' is no annotation of VOC, which has object/bndbox/{{xmin,ymin,xmax,ymax}} ({error}): copy it "
                          'again') from None
+    for box in boxes:
+        left, upper, right, lower = box
+        # comparisons with NaN are false
+        if not (0 <= left <= right <= width + 1 and 0 <= upper <= lower <= height + 1 and max(right, lower) < math.inf):
+            size = f'of {width:g} x {height:g} pixels' if width + height < math.inf else 'whose size it does not say'
+            raise InputError(f"'{path}' has the box ({', '.join(f'{side:g}' for side in box)}), which is none in an image {size}: correct "
+                             'it to xmin, ymin, xmax and ymax, counted from 1, or take the image off the list')
+    return [[left - 1, upper - 1, right, lower] for left, upper, right, lower in boxes]
 
 
 @DATASETS.register_module()
@@ -119,28 +127,25 @@ class CocoBoxes(BoxedImages):
 
     def load_data_list(self) -> list[dict]:
         from pycocotools.coco import COCO  # which nothing else here needs
-        if self.image_list is not None and not self.image_list.is_file():
-            raise InputError(f"'{self.image_list}' does not exist: set image_list to the list of the images that count, or to None for "
-                             f"all of '{self.ann_file}'")
+        names = None if self.image_list is None else read_lines(
+            self.image_list, 'image', f"set image_list to the list of the images that count, or to None for all of '{self.ann_file}'")
         check_coco(self.ann_file)
         with open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
             coco = COCO(self.ann_file)
-        images = self._chosen(coco.dataset['images'])
+        images = coco.dataset['images'] if names is None else self._chosen(coco.dataset['images'], names)
         infos = [dict(img_path=os.path.join(self.data_prefix['img'], image['file_name']),
                       boxes=[_edges(found['bbox']) for found in coco.imgToAnns[image['id']] if not found.get('iscrowd')])
                  for image in images]
         _require([info['img_path'] for info in infos], 'images', self.ann_file)
         return infos
 
-    def _chosen(self, images: list[dict]) -> list[dict]:
-        if self.image_list is None:
-            return images
+    def _chosen(self, images: list[dict], names: list[str]) -> list[dict]:
         known = {os.path.basename(image['file_name']): image for image in images}
-        names = [os.path.basename(name) for name in self.image_list.read_text().split()]
+        names = [os.path.basename(name) for name in names]
         lost = [name for name in names if name not in known]
-        if lost or not names:
-            reason = f"names {len(lost)} images that '{self.ann_file}' does not have, first '{lost[0]}'" if lost else 'names no image'
-            raise InputError(f"'{self.image_list}' {reason}: set image_list to a list of images of ann_file, one per line")
+        if lost:
+            raise InputError(f"'{self.image_list}' names {len(lost)} images that '{self.ann_file}' does not have, first '{lost[0]}': set "
+                             'image_list to a list of images of ann_file, one per line')
         return [known[name] for name in names]
 
 

@@ -1,6 +1,7 @@
 """Images with semantic masks, for protocols on dense features."""
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Annotated
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import ColorJitter, RandomApply, RandomResizedCrop
 from torchvision.transforms import functional as F
 
@@ -17,6 +20,7 @@ from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Ra
 from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.images import read_rgb, require_folder
 from mmdssl.datasets.labelled_folder import UNREADABLE
+from mmdssl.datasets.lists import read_lines
 from mmdssl.datasets.palette import VOID
 from mmdssl.datasets.seeding import seeded
 from mmdssl.errors import InputError
@@ -121,20 +125,19 @@ class SegmentedImages(BaseDataset):
         return [dict(info, epoch=epoch) for epoch in range(self.epochs) for info in infos]
 
     def _listed(self) -> list[str]:
-        try:
-            stems = self.names.read_text(encoding='utf-8').split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"names='{self.names}' cannot be read ({error}): give a text file with the name of an image on each "
-                             'line') from None
-        if not stems:
-            raise InputError(f"'{self.names}' names no image: write one per line")
+        stems = read_lines(self.names, 'image', 'set names to a text file with the name of an image on each line')
         return [stem.removesuffix(self.image_suffix) for stem in stems]
 
     def _found(self) -> list[str]:
-        stems = sorted(path.relative_to(self.images).as_posix().removesuffix(self.image_suffix)
-                       for path in self.images.rglob(f'*{self.image_suffix}') if not path.name.startswith('.'))
+        names = sorted(path.relative_to(self.images).as_posix() for path in self.images.rglob('*') if path.name[0] != '.')
+        stems = sorted(name.removesuffix(self.image_suffix) for name in names if name.endswith(self.image_suffix))
         if not stems:
             raise InputError(f"no image '*{self.image_suffix}' below '{self.images}': set images and image_suffix to where they are")
+        others = [name for name in names if name.lower().endswith(IMG_EXTENSIONS) and not name.endswith(self.image_suffix)
+                  and not ((self.images / name).is_relative_to(self.masks) and name.endswith(self.mask_suffix))]
+        if others:
+            print_log(f"{len(others)} images below '{self.images}' do not end with image_suffix='{self.image_suffix}' and are not used, "
+                      f"first '{others[0]}'", 'current', logging.WARNING)
         return stems
 
     def read_mask(self, key: tuple[int, int, int] | int) -> Tensor:
@@ -191,11 +194,8 @@ class SegmentedImages(BaseDataset):
 
 
 def _listed_classes(path: Path) -> list[str]:
-    try:
-        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the names of the classes cannot be read from '{path}' ({error}): write one per line, in the order of their "
-                         'ids, or set classes to a list of names') from None
-    if not 0 < len(names) < VOID:
+    names = read_lines(path, 'class', 'write the names of the classes to it, one per line, in the order of their ids, or set classes to a '
+                       'list of names', unique=False)
+    if len(names) >= VOID:
         raise InputError(f"'{path}' names {len(names)} classes: write one per line, at most {VOID - 1} of them")
     return names

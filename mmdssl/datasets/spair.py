@@ -15,16 +15,18 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from mmdssl.arguments import NonNegativeInt, PositiveInt, fits, refusal
+from mmdssl.arguments import PositiveInt, fits, refusal
 from mmdssl.datasets.images import read_rgb
+from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
 PADDING = 255  # grey level beside an image that is no square
-Points = list[tuple[float, float]]
+Point = tuple[float, float]
+Points = list[Point]
 Size = tuple[PositiveInt, PositiveInt, PositiveInt]
 KINDS = dict(category=str, src_imname=str, trg_imname=str, src_imsize=Size, trg_imsize=Size, src_kps=Points, trg_kps=Points,
-             trg_bndbox=tuple[float, float, float, float], viewpoint_variation=NonNegativeInt)
+             trg_bndbox=tuple[float, float, float, float], viewpoint_variation=Literal[0, 1, 2])
 
 
 class Pair(NamedTuple):
@@ -78,12 +80,8 @@ class SPair(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         listed = Path(self.data_root, 'Layout/large', f'{self.split}.txt')
-        if not listed.is_file():
-            raise InputError(f"'{listed}' does not exist: set data_root to the folder of SPair-71k, which holds JPEGImages, "
-                             'PairAnnotation and Layout')
-        names = sorted(listed.read_text().split())
-        if not names:
-            raise InputError(f"'{listed}' names no pair: write one per line")
+        names = sorted(read_lines(listed, 'pair', 'set data_root to the folder of SPair-71k, which holds JPEGImages, PairAnnotation and '
+                                  'Layout'))
         files = [Path(self.data_root, 'PairAnnotation', self.split, f'{name}.json') for name in names]
         missing = [file for file in files if not file.is_file()]
         if missing:
@@ -146,7 +144,10 @@ def read_pair(file: Path) -> dict:
         if not isinstance(pair, dict) or key not in pair:
             raise InputError(f"pair '{file}' has no '{key}': copy it again, or take it off the list")
         if not fits(pair[key], kind):
-            raise InputError(f"pair '{file}' has {refusal(key, pair[key], kind)}")
+            wrong = [(key, pair[key], kind)]
+            if kind is Points and isinstance(pair[key], list):
+                wrong = [(f'{key}[{i}]', point, Point) for i, point in enumerate(pair[key]) if not fits(point, Point)]
+            raise InputError(f"pair '{file}' has {refusal(*wrong[0])}")
     if len(pair['src_kps']) != len(pair['trg_kps']) or not pair['src_kps']:
         raise InputError(f"pair '{file}' has {len(pair['src_kps'])} keypoints in the source and {len(pair['trg_kps'])} in the target: it "
                          'needs as many in both, and at least one')

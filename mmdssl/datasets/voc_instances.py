@@ -9,6 +9,7 @@ from torchvision.transforms import functional as F
 
 from mmdssl.arguments import PositiveInt
 from mmdssl.datasets.images import read_rgb
+from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
@@ -39,12 +40,8 @@ class VOCInstances(BaseDataset):
         super().__init__(data_root=data_root)
 
     def load_data_list(self) -> list[dict]:
-        if not self.list_file.is_file():
-            raise InputError(f"'{self.list_file}' does not exist: set data_root to the folder of VOC 2012, which holds JPEGImages, "
-                             'SegmentationObject and ImageSets/Segmentation')
-        names = self.list_file.read_text().split()
-        if not names:
-            raise InputError(f"'{self.list_file}' names no image: write one per line")
+        names = read_lines(self.list_file, 'image', 'set data_root to the folder of VOC 2012, which holds JPEGImages, SegmentationObject '
+                           'and ImageSets/Segmentation')
         infos = [dict(img_path=str(Path(self.data_root, 'JPEGImages', f'{name}.jpg')),
                       mask_path=str(Path(self.data_root, self.annotation, f'{name}.png'))) for name in names]
         missing = [path for info in infos for path in info.values() if not Path(path).is_file()]

@@ -45,7 +45,7 @@ class OverclusteringMetric:
         extractor: What is read of the backbone, the arguments of :class:`mmdssl.protocols.features.Extractor`; patches.
 
     Raises:
-        InputError: When called: there are fewer patches than clusters.
+        InputError: When called: there are fewer patches than clusters, or no pixel has a class.
     """
 
     uses_bank = False
@@ -77,6 +77,9 @@ class OverclusteringMetric:
             found = []
             for seed in self.seeds:
                 counts = shares.confusion(self._centroids(shares, k, seed), num_classes).cpu().numpy()
+                if not counts.any():
+                    raise InputError(f"no pixel of the masks of '{queries.dataset.data_root}' has a class: check its masks, classes and "
+                                     'ignore')
                 found.append(matched_iou(counts, match(counts), self.void_classes))
             metrics[f'mIoU_k{k}'] = float(np.mean(found))
         return metrics

@@ -4,15 +4,18 @@ Wang et al., "Self-Supervised Transformers for Unsupervised Object Discovery usi
 """
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from mmdssl.arguments import Positive
+from mmdssl.errors import InputError
 from mmdssl.protocols.bilateral import bilateral_solve
 from mmdssl.protocols.discovery import TokenCut
 from mmdssl.protocols.frozen import SampleMetric
@@ -80,6 +83,9 @@ class SaliencyMetric(SampleMetric):
     Args:
         beta_squared: Weight of the precision in F.
         prefix: MMEngine's.
+
+    Raises:
+        InputError: When computed: nothing is salient in any image; where only some have nothing, a warning says how many.
     """
 
     def __init__(self, beta_squared: Positive = 0.3, prefix: str | None = None):
@@ -89,7 +95,8 @@ class SaliencyMetric(SampleMetric):
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sample, prediction in zip(data_batch, data_samples):
             truth = sample['mask'].cpu().numpy()
-            self.results.append({name: self._scores(saliency, truth) for name, saliency in prediction['maps'].items()})
+            scores = {name: self._scores(saliency, truth) for name, saliency in prediction['maps'].items()}
+            self.results.append((bool(truth.any()), scores))
 
     def _scores(self, saliency: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float, float]:
         mask = saliency > 0.5
@@ -98,9 +105,15 @@ class SaliencyMetric(SampleMetric):
                 (mask == truth).mean())
 
     def compute_metrics(self, results: list) -> dict[str, float]:
+        shown, scores = zip(*results)
+        if not any(shown):
+            raise InputError('no mask has a salient pixel: there is nothing to find, check that data_prefix has the folder of the masks')
+        if not all(shown):
+            print_log(f'{shown.count(False)} of the {len(shown)} masks have no salient pixel; their images count', 'current',
+                      logging.WARNING)
         metrics = {}
-        for name in results[0]:
-            curve, overlap, accuracy = (100 * np.mean(part, axis=0) for part in zip(*(result[name] for result in results)))
+        for name in scores[0]:
+            curve, overlap, accuracy = (100 * np.mean(part, axis=0) for part in zip(*(score[name] for score in scores)))
             found = dict(maxF=curve.max(), IoU=overlap, accuracy=accuracy)
             metrics.update({f'{key}_{name}'.rstrip('_'): float(value) for key, value in found.items()})
         return metrics

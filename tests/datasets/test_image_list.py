@@ -35,9 +35,9 @@ def test_missing_images_are_counted_and_named_once(image_root):
 
 
 def test_missing_empty_or_binary_list_is_an_input_error(image_root):
-    with pytest.raises(InputError, match='cannot read the list'):
+    with pytest.raises(InputError, match="absent.txt' does not exist: set ann_file"):
         ImageList(str(image_root / 'absent.txt'), views=VIEWS)
-    with pytest.raises(InputError, match='cannot read the list'):
+    with pytest.raises(InputError, match='cannot be read, line 1 is no text in UTF-8'):
         ImageList(str(image_root / 'first/02.png'), views=VIEWS)
     (image_root / 'list.txt').write_text('# nothing yet\n')
     with pytest.raises(InputError, match='names no image'):

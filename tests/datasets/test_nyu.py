@@ -83,7 +83,7 @@ def test_what_is_missing_or_broken_is_named(root):
         NYUDepth(str(root), 'test.txt')
     text = (root / LIST).read_text()
     (root / LIST).write_text(text + '/kitchen/rgb_0.png /kitchen/depth_0.png\n')
-    with pytest.raises(InputError, match='line 4 of .* has 2 columns: write image, depth and focal length'):
+    with pytest.raises(InputError, match='the line ./kitchen/rgb_0.png /kitchen/depth_0.png. of .* has 2 columns: write image'):
         NYUDepth(str(root))
     (root / LIST).write_text(text + '/kitchen/rgb_9.png /kitchen/depth_9.png 518\n')
     with pytest.raises(InputError, match='2 images and depths of the 4 .* do not exist, first .*sync/kitchen/rgb_9.png'):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -96,8 +98,8 @@ def test_what_is_wrong_is_said(root):
     refused("a.png' has the id 3, which is of none of the 3 classes", classes=CLASSES)
     refused("'.*gone' is not a folder", images='gone')
     refused(r"no image '\*.tif' below '.*train'", image_suffix='.tif')
-    refused("names='.*gone.txt' cannot be read", names='gone.txt')
-    refused("names of the classes cannot be read from '.*gone.txt'", classes='gone.txt')
+    refused("gone.txt' does not exist: set names to", names='gone.txt')
+    refused("gone.txt' does not exist: write the names of the classes to it", classes='gone.txt')
     refused('SegmentedImages has ignore=.*whole numbers from 0 to 255', ignore=[256])
     Image.new('L', (44, 31)).save(root / 'annotations/train/a.png')
     refused(r"a.png' has height and width \(31, 44\), but its image has \(30, 44\)", ignore=[3])
@@ -107,6 +109,25 @@ def test_what_is_wrong_is_said(root):
     refused("1 of the 8 images and masks of '.*train' do not exist, first '.*b.png'")
     (root / 'list.txt').write_text('\n')
     refused('names no image', names='list.txt')
+
+
+def test_images_with_another_ending_are_told_of(root, monkeypatch):
+    def warnings(**folders):
+        said = []
+        monkeypatch.setattr('mmdssl.datasets.segmented_images.print_log', lambda message, *_: said.append(message))
+        assert len(SegmentedImages(str(root), **{**PARTS, **folders}, ignore=[3])) == 4
+        return said
+    (root / 'images/train/notes.txt').write_text('no image')
+    assert not warnings()
+    shutil.copytree(root / 'annotations/train', root / 'images/train/masks')
+    assert not warnings(masks='images/train/masks'), 'masks are no images'
+    shutil.rmtree(root / 'images/train/masks')
+    for name in ('town/e.JPG', 'town/f.jpeg'):
+        shutil.copy(root / 'images/train/a.jpg', root / 'images/train' / name)
+    message, = warnings()
+    assert message.startswith('2 images below') and message.endswith("image_suffix='.jpg' and are not used, first 'town/e.JPG'")
+    (root / 'all.txt').write_text('a\nb\ntown/c\ntown/d\n')
+    assert not warnings(names='all.txt'), 'a list says what is used'
 
 
 def test_crops_are_mirrored_with_their_masks_and_keep_their_colours(root):

@@ -134,6 +134,12 @@ def test_files_that_cannot_be_used_are_named(copy, make, damage, match):
         dict(jhmdb=JHMDB, vip=VIP, valid=VideoObjects)[make](str(copy / make), short_side=48)[0]
 
 
+def test_a_clip_that_is_listed_twice_counts_once(copy):
+    split = copy / 'jhmdb/splits/clap_test_split1.txt'
+    split.write_text(split.read_text() * 2)
+    assert len(JHMDB(str(copy / 'jhmdb'))) == 2
+
+
 def test_a_list_of_something_else_is_an_error(copy):
     (copy / 'jhmdb/val_list.txt').write_text('clip_0 clip_1\n')
     with pytest.raises(InputError, match='does not name clips as Rename_Images/<action>/<clip>'):

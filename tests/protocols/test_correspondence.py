@@ -233,6 +233,9 @@ def test_an_image_is_read_once_however_many_pairs_it_is_in(root, tiny_backbone):
     (dict(src_kps=[[70, 3], [3, 3]]), r"has the keypoint \(70, 3\) outside of 'a.jpg' of 60 x 40 pixels"),
     (dict(trg_bndbox=[3, 5, 3, 5]), 'has a box without area'),
     (dict(trg_bndbox=[3, 5]), 'has trg_bndbox='),
+    (dict(src_kps=[[i / 3, 1] for i in range(30)] + [[1, float('nan')]]), r'has src_kps\[30\]=\[1, nan\]: give'),
+    (dict(trg_kps=None), 'has trg_kps=None: give'),
+    (dict(viewpoint_variation=3), 'has viewpoint_variation=3: give 0, 1 or 2'),
     (dict(src_imname='d.jpg'), '1 of the 4 images of the class cat .* first .*cat/d.jpg'),
 ])
 def test_wrong_annotations_are_found_before_the_first_item(root, values, sentence):

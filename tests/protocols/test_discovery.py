@@ -12,6 +12,7 @@ from colours import ColourBackbone, make_colours
 from torchvision.ops import box_iou
 
 from mmdssl.datasets import CocoBoxes, VOCBoxes
+from mmdssl.datasets.object_boxes import read_voc_boxes
 from mmdssl.errors import InputError
 from mmdssl.protocols import LOST, AttentionDiscovery, CorLocMetric, TokenCut
 from mmdssl.protocols.discovery import box_of, component, largest_component, lost, normalized_cut, pad_to_patches
@@ -184,6 +185,22 @@ def test_what_is_wrong_with_voc_is_said(tmp_path):
     (root / 'ImageSets/Main/trainval.txt').write_text('')
     with pytest.raises(InputError, match='names no image'):
         VOCBoxes(str(root))
+
+
+def test_boxes_of_voc_that_are_none_are_said(tmp_path):
+    def read(*box, size='<size><width>40</width><height>30</height></size>'):
+        sides = ''.join(f'<{side}>{value}</{side}>' for side, value in zip(('xmin', 'ymin', 'xmax', 'ymax'), box))
+        (tmp_path / '0.xml').write_text(f'<annotation>{size}<object><bndbox>{sides}</bndbox></object></annotation>')
+        return read_voc_boxes(tmp_path / '0.xml')
+    assert read(1, 1, 40, 30) == [[0, 0, 40, 30]]
+    assert read(7, 9, 7, 9) == [[6, 8, 7, 9]], 'the last pixel is in the box'
+    assert read(0, 0, 41, 31) == [[-1, -1, 41, 31]], 'a pixel beyond is usual'
+    assert read(2, 2, 400, 300, size='') == [[1, 1, 400, 300]]
+    for box in [('nan', 1, 9, 9), (1, 1, 'inf', 9), (9, 1, 8, 9), (1, 9, 9, 8), (-1, 1, 9, 9), (1, 1, 42, 9), (1, 1, 9, 32)]:
+        with pytest.raises(InputError, match=rf"0.xml' has the box \({', '.join(map(str, box))}\), .* of 40 x 30 pixels: correct it"):
+            read(*box)
+    with pytest.raises(InputError, match='whose size it does not say'):
+        read(1, 1, 'inf', 9, size='')
 
 
 def coco_boxes(root: Path, **kwargs) -> CocoBoxes:

@@ -84,6 +84,13 @@ def test_more_clusters_than_patches():
         OverclusteringMetric((37, ))(None, patches(1))
 
 
+def test_masks_without_a_counted_pixel():
+    void = patches(4)
+    void.masks[:] = 255
+    with pytest.raises(InputError, match='no pixel of the masks of .* has a class'):
+        OverclusteringMetric((3, ), seeds=(0, ))(None, void)
+
+
 def check_shares(whole, numbers, points):
     torch.distributed.init_process_group('gloo')
     found = _Shares(whole, 5, 10)

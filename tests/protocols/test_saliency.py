@@ -58,6 +58,23 @@ def test_scores_are_means_over_images_of_those_of_scikit_learn():
     assert found['maxF_soft'] == pytest.approx(100 * max(np.mean(curve) for curve in curves))
 
 
+def test_masks_where_nothing_is_salient(monkeypatch):
+    said = []
+    monkeypatch.setattr('mmdssl.protocols.saliency.print_log', lambda message, *_: said.append(message))
+
+    def measured(truths):
+        metric = SaliencyMetric()
+        metric.process([dict(mask=truth) for truth in truths], [dict(maps={'': truth.double().numpy()}) for truth in truths])
+        return metric.compute_metrics(metric.results)
+    truth, empty = torch.eye(4) > 0, torch.zeros(4, 4, dtype=torch.bool)
+    measured([truth])
+    assert not said
+    measured([truth, empty, truth])
+    assert said == ['1 of the 3 masks have no salient pixel; their images count']
+    with pytest.raises(InputError, match='no mask has a salient pixel'):
+        measured([empty, empty])
+
+
 def scores(model, dataset) -> dict[str, float]:
     metric, samples = SaliencyMetric(), [dataset[i] for i in range(len(dataset))]
     metric.process(samples, model(samples))

@@ -1,0 +1,46 @@
+"""Text files that list names."""
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from mmengine.logging import print_log
+
+from mmdssl.datasets.images import open_file
+from mmdssl.errors import InputError
+
+
+def read_lines(path: str | Path, what: str, remedy: str, unique: bool = True) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte order mark, without space around them and without blank ones.
+
+    Args:
+        path: The file.
+        what: What a line names, such as ``'image'``.
+        remedy: What to do where there is no such file.
+        unique: A line counts once, and a warning says how many there are again; else as often as it is there.
+
+    Raises:
+        InputError: The file does not exist, cannot be read, or is empty.
+    """
+    try:
+        with open_file(str(path)) as file:
+            text = file.read().decode('utf-8-sig')
+    except FileNotFoundError:
+        raise InputError(f"'{path}' does not exist: {remedy}") from None
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error}): {remedy}") from None
+    except UnicodeDecodeError as error:
+        number = error.object[:error.start].count(b'\n') + 1
+        raise InputError(f"'{path}' cannot be read, line {number} is no text in UTF-8: save the file in UTF-8, or {remedy}") from None
+    lines = [line.strip() for line in text.replace('\r', '\n').split('\n') if line.strip()]
+    if not lines:
+        raise InputError(f"'{path}' names no {what}: write one per line")
+    if not unique:
+        return lines
+    once = Counter(lines)
+    if len(once) < len(lines):
+        again = next(line for line, count in once.items() if count > 1)
+        print_log(f"{len(lines) - len(once)} of the {len(lines)} lines of '{path}' are there again, first '{again}': each counts once",
+                  'current', logging.WARNING)
+    return list(once)
