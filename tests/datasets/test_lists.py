@@ -30,19 +30,6 @@ def read(path, **options):
     return read_lines(path, 'image', 'set ann_file', **options)
 
 
-<<<<<<< HEAD
-def test_a_line_is_a_name_whatever_is_in_it_and_around_it(tmp_path, caplog):
-    (tmp_path / 'list.txt').write_bytes('\ufeff  Bär am See.jpg \r\n\r\n\tb.jpg\rc d\n'.encode())
-    assert read(tmp_path / 'list.txt') == ['Bär am See.jpg', 'b.jpg', 'c d']
-    assert not caplog.records
-
-
-def test_lines_that_are_there_again_count_once_unless_they_may(tmp_path, caplog):
-    (tmp_path / 'list.txt').write_text('c\na\nb\na \na\nb\n')
-    assert read(tmp_path / 'list.txt', unique=False) == ['c', 'a', 'b', 'a', 'a', 'b'] and not caplog.records
-    assert read(tmp_path / 'list.txt') == ['c', 'a', 'b']
-    assert '3 of the 6 lines of' in caplog.text and "first 'a': each counts once" in caplog.text
-=======
 @pytest.fixture
 def said(monkeypatch) -> list[str]:
     """Warnings of lists."""
@@ -62,7 +49,6 @@ def test_lines_that_are_there_again_count_once_unless_they_may(tmp_path, said):
     assert read(tmp_path / 'list.txt', unique=False) == ['c', 'a', 'b', 'a', 'a', 'b'] and not said
     assert read(tmp_path / 'list.txt') == ['c', 'a', 'b']
     assert said == [f"3 of the 6 lines of '{tmp_path / 'list.txt'}' are there again, first 'a': each counts once"]
->>>>>>> lists
 
 
 def test_what_is_wrong_with_a_list_is_said(tmp_path):

@@ -134,18 +134,10 @@ def test_files_that_cannot_be_used_are_named(copy, make, damage, match):
         dict(jhmdb=JHMDB, vip=VIP, valid=VideoObjects)[make](str(copy / make), short_side=48)[0]
 
 
-<<<<<<< HEAD
-def test_a_clip_that_is_listed_twice_counts_once(copy, caplog):
-    split = copy / 'jhmdb/splits/clap_test_split1.txt'
-    split.write_text(split.read_text() * 2)
-    assert len(JHMDB(str(copy / 'jhmdb'))) == 2
-    assert 'clap_test_split1.txt' in caplog.text and 'each counts once' in caplog.text
-=======
 def test_a_clip_that_is_listed_twice_counts_once(copy):
     split = copy / 'jhmdb/splits/clap_test_split1.txt'
     split.write_text(split.read_text() * 2)
     assert len(JHMDB(str(copy / 'jhmdb'))) == 2
->>>>>>> lists
 
 
 def test_a_list_of_something_else_is_an_error(copy):
