@@ -36,8 +36,10 @@ COMMANDS = {
     'bash tools/run_tests.sh': 'script',
     "pip install -e '.[test]'": 'installs',
     'pip install --no-deps -e .': 'installs',
+    "pip install 'mmdssl[detection,segmentation]'": 'installs',
     'python tools/train.py configs/pretrain/pqcl.py --data /path/to/images': 'checked',
     '--knn /path/to/labelled': 'checked',
+    '--dense /path/to/masks': 'checked',
     'python tools/train.py CONFIG --dry-run': 'run',
     'python tools/train.py CONFIG --amp bf16': 'run',
     'python tools/train.py CONFIG --cfg-options compile=True': 'checked',
@@ -52,9 +54,12 @@ COMMANDS = {
     'python tools/draw.py CHECKPOINT --images FOLDER': 'run',
     'python tools/benchmark.py CHECKPOINT': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite image --data SET': 'plan',
+    'python tools/benchmark.py CHECKPOINT --suite frozen': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite all --gpus 8': 'plan',
     'python tools/test.py configs/classification/knn.py CHECKPOINT --data SET': 'checked',
     'python tools/train.py configs/classification/linear_dino.py --pretrained CHECKPOINT --data SET': 'checked',
+    'python tools/test.py configs/dense/hummingbird_voc12.py CHECKPOINT --data /path/to/VOC2012': 'checked',
+    'python tools/train.py configs/dense/linear-leopart_voc12.py --pretrained CHECKPOINT --data /path/to/VOC2012': 'checked',
     'tools/convert_checkpoint.py SRC DST --to timm': 'run',
     'tools/convert_checkpoint.py SRC DST --to huggingface': 'run',
     'tools/convert_checkpoint.py SRC DST --to mmdssl': 'run',
@@ -69,6 +74,7 @@ COMMANDS = {
 # What an inline fragment belongs to.
 FRAGMENTS = {
     '--knn': 'python tools/train.py CONFIG --data /path/to/images',
+    '--dense': 'python tools/train.py CONFIG --data /path/to/images --knn /path/to/labelled',
     '--cfg-options default_hooks': 'python tools/train.py CONFIG',
     '--cfg-options test_evaluator': 'python tools/test.py configs/video/davis2017.py CHECKPOINT',
 }
@@ -90,8 +96,15 @@ class Reached(Exception):
 def place(tmp_path_factory) -> Path:
     """Folder with all that commands name: ``data``, a checkpoint, images, configs and ``tools``."""
     root = tmp_path_factory.mktemp('readme')
-    make_sample_world(root / 'world', train=20, val=10, size=32, coco=(2, 1), ade20k=(2, 1), clips=(0, 1), frames=4, workers=1)
+    make_sample_world(root / 'world', train=20, val=10, size=32, coco=(2, 1), ade20k=(2, 1), clips=(0, 1), frames=4, voc=(2, 1),
+                      saliency=1, jhmdb=(0, 1), vip=(0, 1), spair=(0, 0, 10), nyu=(2, 1), workers=1)
     (root / 'data/ade').mkdir(parents=True)
+    (root / 'world/voc/SegmentationClassAug').symlink_to('SegmentationClass')
+    for kind in ('images', 'annotations'):
+        (root / 'masks' / kind).mkdir(parents=True)
+        for part, theirs in (('train', 'training'), ('val', 'validation')):
+            (root / 'masks' / kind / part).symlink_to(root / 'world/ade20k' / kind / theirs)
+    (root / 'masks/classes.txt').symlink_to(root / 'world/ade20k/classes.txt')
     for link, target in {'data/coco': 'world/coco', 'data/davis': 'world/davis', 'data/ade/ADEChallengeData2016': 'world/ade20k',
                          'predictions': 'world/davis/Annotations/480p'}.items():
         (root / link).symlink_to(root / target)
@@ -128,6 +141,7 @@ experiment_name = 'readme{next(RUNS)}'
         config = 'configs/pretrain/bam_contrastive-crop.py' if 'draw.py' in command else tiny
         places = {
             'CONFIG': config, 'CHECKPOINT': 'checkpoint.safetensors', '/path/to/images': 'photos', '/path/to/labelled': 'world/imagenet',
+            '/path/to/masks': 'masks', '/path/to/VOC2012': 'world/voc',
             'SET/train': 'world/imagenet/train', 'SET': 'world/imagenet', '/path/to/coco': 'data/coco', '/path/to/davis': 'data/davis',
             'PREDICTIONS': 'predictions', 'WORK_DIR': 'work_dirs/NAME', 'FOLDER': 'photos',
             'SRC': 'checkpoint.safetensors', 'DST': 'converted.safetensors'}
@@ -243,7 +257,7 @@ def test_the_jobs_of_the_benchmark_can_run(command, ready, tool, check, monkeypa
     monkeypatch.setattr(module, 'run_job', lambda job, args, *rest: jobs.append(module.command(job, args)))
     monkeypatch.setattr(module, 'report', lambda *args: None)
     assert module.main(arguments) == 1  # no job gives a record
-    assert len(jobs) == (5 if 'all' in arguments else 18 if 'image' in arguments else 6)
+    assert len(jobs) == (5 if 'all' in arguments else 18 if 'image' in arguments else 32 if 'frozen' in arguments else 6)
     for job in jobs:
         if job[0] == 'bash':
             assert Path(job[1]).is_file() and '8' in job
