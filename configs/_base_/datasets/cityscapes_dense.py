@@ -1,4 +1,5 @@
 # Cityscapes, data/cityscapes/{leftImg8bit,gtFine}/{train,val}/<city>/*: 19 classes by the ids of *_labelIds.png.
+_base_ = './dense_loaders.py'
 dataset = dict(
     type='SegmentedImages',
     data_root='data/cityscapes',
@@ -9,16 +10,6 @@ dataset = dict(
         'traffic sign': [20], 'vegetation': [21], 'terrain': [22], 'sky': [23], 'person': [24], 'rider': [25], 'car': [26],
         'truck': [27], 'bus': [28], 'train': [31], 'motorcycle': [32], 'bicycle': [33]},
     size=512)
-test_dataloader = dict(
-    batch_size=32,
-    num_workers=8,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(dataset, images='leftImg8bit/val', masks='gtFine/val'))
-test_cfg = dict(
-    type='ProtocolLoop',
-    bank=dict(
-        batch_size=32,
-        num_workers=8,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(dataset, images='leftImg8bit/train', masks='gtFine/train')))
+test_dataloader = dict(dataset=dict(dataset, images='leftImg8bit/val', masks='gtFine/val'))
+test_cfg = dict(bank=dict(dataset=dict(dataset, images='leftImg8bit/train', masks='gtFine/train')))
 del dataset

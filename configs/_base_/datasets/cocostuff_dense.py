@@ -1,5 +1,6 @@
 # The 15 super-classes of the stuff of COCO-Stuff; what is a thing is not counted.
 # data/coco_stuff164k/{images,annotations}/{train2017,val2017}, the maps of stuffthingmaps_trainval2017.zip (ids of COCO less 1).
+_base_ = './dense_loaders.py'
 dataset = dict(
     type='SegmentedImages',
     data_root='data/coco_stuff164k',
@@ -21,16 +22,6 @@ dataset = dict(
         'window': [179, 180],
     },
     size=512)
-test_dataloader = dict(
-    batch_size=32,
-    num_workers=8,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(dataset, images='images/val2017', masks='annotations/val2017'))
-test_cfg = dict(
-    type='ProtocolLoop',
-    bank=dict(
-        batch_size=32,
-        num_workers=8,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(dataset, images='images/train2017', masks='annotations/train2017')))
+test_dataloader = dict(dataset=dict(dataset, images='images/val2017', masks='annotations/val2017'))
+test_cfg = dict(bank=dict(dataset=dict(dataset, images='images/train2017', masks='annotations/train2017')))
 del dataset
