@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-import mmdet.apis  # noqa: F401  here, that jobs need not import it
-import mmseg.apis  # noqa: F401
 import torch
 from mmengine.config import Config
 from rich.console import Console
@@ -60,6 +58,8 @@ def main() -> int:
     targets, jobs = ([tuple(each.split('=', 1)) for each in given] for given in (args.target, args.job))
     runs = [Run(name, Path(file).resolve(), seed, config, Path(data).resolve(), args.out / config.split('/')[1] / f'{name}-s{seed}')
             for config, data in [*jobs, *targets] for name, files in seeds.items() for file, seed in files]
+    import mmdet.apis  # noqa: F401  here, that jobs need not import it, and after mmdssl, which lends mmcv its operators
+    import mmseg.apis  # noqa: F401
     torch.set_num_threads(1)
     fork_each(measure, [run for run in runs if not (run.folder / 'seconds.json').is_file()], args.jobs)
     text = '\n\n'.join(tables(runs, [config for config, _ in targets]))
