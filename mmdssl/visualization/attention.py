@@ -40,8 +40,9 @@ def draw_attention(images: Tensor, maps: Tensor, random: Tensor | None = None) -
             chunk = range(line * per_row, min(heads, (line + 1) * per_row))
             rows.append([*(row if line == 0 else [None] * len(row)),
                          *(tile(image, of_heads[i], f'head {i + 1}' if heads > 1 else 'map') for i in chunk)])
+    note = 'Numbers: the range of a map, as multiples of even attention'
     return sheet(rows, 'Attention of the class token to the patches, last block' if heads > 1 else 'Where the network looks',
-                 'Numbers: the range of a map, as multiples of even attention' + ('; random: with random weights.' if random is not None else '.'), scale=Scale('least', 'most'))
+                 f'{note}; random: with random weights.' if random is not None else f'{note}.', scale=Scale('least', 'most'))
 
 
 def _of_even(maps: Tensor) -> Tensor:

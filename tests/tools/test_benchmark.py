@@ -156,7 +156,8 @@ def test_seeds_give_mean_spread_and_verdicts_and_each_number_follows_from_the_re
 
 
 @pytest.mark.parametrize('before, after', [
-    ([20., 21., 19.5], [22.5, 23., 22.1]), ([20., 21., 19.5], [20.5, 21.9, 19.]), ([20., 24., 16.], [26., 26.1, 25.9]), ([5.] * 3, [6., 7., 8.])])
+    ([20., 21., 19.5], [22.5, 23., 22.1]), ([20., 21., 19.5], [20.5, 21.9, 19.]), ([20., 24., 16.], [26., 26.1, 25.9]),
+    ([5.] * 3, [6., 7., 8.])])
 def test_chance_is_that_of_welchs_test(benchmark, before, after):
     """Against the formula: t of unequal variances, its degrees of freedom by Welch and Satterthwaite."""
     variances = [np.var(each, ddof=1) / len(each) for each in (before, after)]

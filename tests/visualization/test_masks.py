@@ -14,7 +14,7 @@ def test_overlay_tints_objects_only():
     tinted = overlay(image, ids)
     assert np.array_equal(tinted[ids == 0], image[ids == 0])
     number = np.zeros_like(ids, bool)
-    number[50:70, 70:90] = True  # is written there
+    number[44:76, 62:98] = True  # is written there
     tint = ids.astype(bool) & ~number
     assert np.array_equal(tinted[tint], image[tint] // 2 + COLOURS[1] // 2)
     assert (tinted[number] == 255).any()
@@ -27,9 +27,9 @@ def test_overlay_draws_the_true_contours_and_words():
     found = overlay(image, ids, truth)
     edge = np.zeros_like(ids, bool)
     edge[60:100, 60:110], edge[61:99, 61:109] = True, False
-    assert (found[edge] == 255).all() and (found[62:98, 62:108] == 90).all() and (found[:58] == 90).all()
+    assert (found[edge] == 255).all() and (found[64:96, 64:106] == 90).all() and (found[:56] == 90).all()
     worded = overlay(image, ids, truth, 'J&F 63.8')
-    assert (worded[:20, :60] == 255).any() and np.array_equal(worded[40:], found[40:])
+    assert (worded[:20, :60] > 200).any() and np.array_equal(worded[40:], found[40:])
 
 
 def test_colours_of_ten_objects_of_a_scene_repeat_after_seven_only():
