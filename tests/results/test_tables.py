@@ -165,7 +165,7 @@ def test_text_shows_any_text_as_it_is(nasty):
     *((name, 40., 42.5, '+2.5') for name in (
         'mIoU_hbird', 'mIoU_k500', 'mIoU_ridge', 'accuracy_clean', 'corloc', 'box_iou', 'maxF_bilateral', 'IoU', 'jaccard_merged',
         'PCK@0.1', 'PCK_probe3d_view0', 'found', 'context4/J&F', 'context4/PCK@0.2', 'F_mean', 'delta1', 'position_r2',
-        'position_r2_row_2', 'knn20_top1', 'mAP_medium', 'mIoU')),
+        'position_r2_row_2', 'knn20_top1', 'mAP_medium', 'mIoU', 'box_AP', 'mask_AP50')),
     ('mIoU_clean', 42.5, 40., '-2.5'),
     ('rmse', 0.9, 0.75, '+0.15'), ('rmse_pooled', 0.75, 0.9, '-0.15'), ('abs_rel', 0.25, 0.2, '+0.05'), ('J_decay', 12., 10., '+2.0'),
     *((name, 1., 2., DASH) for name in ('ridge_log10_shrinkage', 'position_directions', 'seconds_per_frame', 'videos', 'masks')),
