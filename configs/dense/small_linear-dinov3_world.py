@@ -40,7 +40,7 @@ val_dataloader = dict(
         data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='mmdssl.IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 model = dict(decode_head=dict(num_classes=len(classes)))
 default_hooks = dict(

@@ -41,7 +41,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(dataset, data_prefix=val_prefix, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+val_evaluator = dict(type='mmdssl.IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 model = dict(decode_head=dict(num_classes=len(classes)))
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay=1.0))

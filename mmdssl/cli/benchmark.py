@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from statistics import mean, stdev
 
 from rich.console import Console
 from rich.text import Text
@@ -24,6 +25,8 @@ from mmdssl.results.tables import (
     DASH,
     Row,
     Section,
+    Spread,
+    baselines,
     compare,
     improvement,
     is_error,
@@ -79,12 +82,8 @@ WORLDS = {
 TAIL = 20  # lines of the log of a job that failed
 WIDTH = 160  # of the widest table, also where the window is narrower
 FOLDERS = dict(detection='coco', segmentation='ade20k', video='davis', classification='')
-# What the quick suite compares: the metrics of a task, and how far the first one differs between seeds.
-QUICK_METRICS = {
-    'detection': (('box_AP50', 'mask_AP50'), 2.),
-    'segmentation': (('mIoU', ), 2.),
-    'video-segmentation': (('J&F', ), 1.),
-}
+QUICK_METRICS = {'detection': ('box_AP50', 'mask_AP50'), 'segmentation': ('mIoU', ), 'video-segmentation': ('J&F', )}
+CHANCE = 0.05  # of a difference as large between equal weights, below which it is called one
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,16 @@ class Job:
     config: str
     suite: str
     random: bool
+    seed: int = 0
 
     @property
     def name(self) -> str:
-        return self.config.split('/')[1] + ('_random' if self.random else '')
+        return self.measured + ('_random' if self.random else '') + (f'_seed{self.seed}' if self.seed else '')
+
+    @property
+    def measured(self) -> str:
+        """What all seeds and both weights share."""
+        return self.config.split('/')[1]
 
     @property
     def weights(self) -> str:
@@ -143,6 +148,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         'random weights; dense: COCO and ADE20K, next to published results; video: DAVIS-2017; all: dense and video')
     parser.add_argument('--random', action='store_true',
                         help='measure random weights too, as the quick, the frozen and the image suite always do')
+    parser.add_argument('--seeds', type=int, default=1, metavar='N',
+                        help='run each job with N seeds, of which random weights, heads, orders and draws follow: tables give mean and '
+                        'spread, and say which gains are more than chance')
     parser.add_argument('--network', choices=['teacher', 'student'],
                         help='where the checkpoint has both; by default the one that its authors evaluate')
     parser.add_argument('--gpus', type=int, default=1,
@@ -169,11 +177,13 @@ def run(args: argparse.Namespace) -> list[Job]:
     args.checkpoint = Path(args.checkpoint)
     if not args.checkpoint.is_file():
         raise InputError(f"checkpoint '{args.checkpoint}' does not exist: give the path of a .pth or .safetensors file")
-    if args.gpus < 1:
-        raise InputError(f'--gpus must be at least 1, not {args.gpus}')
+    for name in ('gpus', 'seeds'):
+        if getattr(args, name) < 1:
+            raise InputError(f'--{name} must be at least 1, not {getattr(args, name)}')
     path = args.checkpoint.resolve()
     folder = args.work_dir = args.work_dir or Path('work_dirs/benchmark', f'{path.parent.name}-{path.stem}')
     jobs = plan(args.suite, args.random, (size if args.suite == 'image' else family)(args.checkpoint, args.network))
+    jobs = [replace(job, seed=seed) for seed in range(args.seeds) for job in jobs]
     args.cfg_options = by_config(args.cfg_options, jobs)
     source = dict(source=fingerprint_file(path), weights_name=f'{path.parent.name}/{path.name}', **pretraining(path))
     keys = {job: dict(source=source['source'], recipe=recipe(job, args), **images_of(args)) for job in jobs}
@@ -192,7 +202,8 @@ def run(args: argparse.Namespace) -> list[Job]:
             if record := run_job(job, args, keys[job], title, console):
                 seconds = round(time.monotonic() - start, 1)
                 console.print(f'{title}: done in {seconds:.0f} s')
-                labels = dict(job=job.name, suite=job.suite, weights=job.weights, changes=changes(job, args), seconds=seconds)
+                labels = dict(job=job.name, measured=job.measured, seed=job.seed, suite=job.suite, weights=job.weights,
+                              changes=changes(job, args), seconds=seconds)
                 append_line(folder / 'results.jsonl', {**record, **labels, **keys[job], **source})
             else:
                 failed.append(job)
@@ -361,6 +372,7 @@ def command(job: Job, args: argparse.Namespace) -> list[str]:
     chosen = options(job, args)
     if job.suite in ('image', 'frozen') and job.on_features:
         chosen = [f'test_cfg.cache={args.work_dir / "features"}', *chosen]  # which all protocols share
+    chosen = [*([f'randomness.seed={job.seed}'] if job.seed else []), *chosen]
     rest += ['--cfg-options', *chosen] if chosen else []
     if not job.trains:
         return tool('test', args.gpus, [job.file, args.checkpoint], *rest)
@@ -412,7 +424,7 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
     quick, frozen, image = ([record for record in found if record['suite'] == suite] for suite in ('quick', 'frozen', 'image'))
     sections = [section(some) for section, some in ((quick_section, quick), (frozen_section, frozen), (frozen_section, image)) if some]
     published = [record for record in image if record.get('dataset_name') == 'imagenet-1k' and record['weights'] == 'pretrained']
-    sections += compare([*published, *(record for record in found if record not in [*quick, *frozen, *image])])
+    sections += compare(over_seeds([*published, *(record for record in found if record not in [*quick, *frozen, *image])]))
     if not sections:
         if args.table_only:
             raise InputError(f"'{args.work_dir}' has no results of '{args.checkpoint}': leave --table-only out")
@@ -424,61 +436,112 @@ def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], sou
     console.print(f'Also in {args.work_dir / "table.md"} and {args.work_dir / "table.html"}')
 
 
+def by_job(records: list[dict]) -> dict[str, dict[str, list[dict]]]:
+    """The records of each job, those of random weights and of these; each a list over the seeds."""
+    found: dict[str, dict[str, list[dict]]] = {}
+    for record in records:
+        measured = record.get('measured', record['job'].removesuffix('_random'))  # which records of old lack
+        found.setdefault(measured, {'random': [], 'pretrained': []})[record['weights']].append(record)
+    return found
+
+
+def values(records: list[dict], name: str) -> list[float]:
+    return [record['metrics'][name] for record in records if name in record['metrics']]
+
+
+def average(found: list[float]) -> float | Spread | None:
+    """Of seeds; a value alone as it is."""
+    return Spread(mean(found), stdev(found)) if len(found) > 1 else found[0] if found else None
+
+
+def over_seeds(records: list[dict]) -> list[dict]:
+    """A record for all seeds of a job, as tables take it."""
+    return [{**same[0], 'metrics': {name: average(values(same, name)) for name in same[0]['metrics']}}
+            for pair in by_job(records).values() for same in pair.values() if same]
+
+
+def is_chance(before: list[float], after: list[float]) -> bool:
+    """Whether equal weights would differ as much too often, by Welch's t-test."""
+    if len({*before}) == len({*after}) == 1:  # nothing depends on the seed
+        return before[0] == after[0]
+    from scipy.stats import ttest_ind_from_stats
+    both = [part for found in (before, after) for part in (mean(found), stdev(found), len(found))]
+    return not ttest_ind_from_stats(*both, equal_var=False).pvalue < CHANCE
+
+
 def frozen_section(records: list[dict]) -> Section:
     """A line for each metric of each protocol: random weights, these, and the wall time of the jobs."""
-    pairs: dict[str, dict[str, dict]] = {}
-    for record in records:
-        pairs.setdefault(record['job'].removesuffix('_random'), {})[record['weights']] = record
     rows = []
-    for protocol, pair in pairs.items():
-        both = [pair.get(weights, {}) for weights in ('random', 'pretrained')]
-        seconds = [duration(record.get('seconds')) for record in both]
-        names = dict.fromkeys(name for record in both for name in record.get('metrics', {}))
+    for protocol, pair in by_job(records).items():
+        seconds = [duration([record['seconds'] for record in same if 'seconds' in record]) for same in pair.values()]
+        names = dict.fromkeys(name for same in pair.values() for record in same for name in record['metrics'])
         for i, name in enumerate(names):
-            before, after = (record.get('metrics', {}).get(name) for record in both)
+            both = [values(same, name) for same in pair.values()]
+            before, after = map(average, both)
+            gain = improvement(name, before, after)
             rows.append(Row([f'{protocol}: {name.replace("_", " ")}', plain(name, before), plain(name, after),
-                             improvement(name, before, after), *(seconds if not i else ('', ''))]))
+                             f'({gain})' if gain != DASH and tested(both) and is_chance(*both) else gain,
+                             *(seconds if not i else ('', ''))]))
     named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
     common = [{record.get(key) for record in records} for key in ('dataset_name', 'backbone')]
     title = ', '.join(['Frozen features', *(value for values in common if len(values) == 1 and (value := values.pop()))])
-    return Section(title, ['protocol', 'random weights', named, 'gain', 'seconds, random', 'seconds'], rows)
+    return Section(title, ['protocol', 'random weights', named, 'gain', 'seconds, random', 'seconds'], rows,
+                   [*of_seeds(records, 'A gain in brackets is one that chance gives as well'), *changed(records)])
 
 
-def plain(name: str, value: float | None) -> str:
-    return number(name, value) if value is None or is_score(name) or is_error(name) else f'{value:.4g}'
+def tested(both: list[list[float]]) -> bool:
+    return all(len(found) > 1 for found in both)
 
 
-def duration(seconds: float | None) -> str:
-    return DASH if seconds is None else f'{seconds:.0f}'
+def of_seeds(records: list[dict], verdict: str) -> list[str]:
+    """What ± means, or that there is no such thing."""
+    number = max(len(same) for pair in by_job(records).values() for same in pair.values())
+    if number == 1:
+        return ['One seed each, which does not tell a gain from chance: --seeds 3 does.']
+    return [f"Mean ± standard deviation of {number} seeds. {verdict} (Welch's t-test, p >= {CHANCE})."]
+
+
+def changed(records: list[dict]) -> list[str]:
+    """Where a recipe is another one than its config's."""
+    return [f'Changed in {measured}: {", ".join(changes)}.' for measured, pair in by_job(records).items()
+            if (changes := dict.fromkeys(change for same in pair.values() for record in same for change in record['changes']))]
+
+
+def plain(name: str, value: float | Spread | None) -> str:
+    if value is None or is_score(name) or is_error(name):
+        return number(name, value)
+    return f'{value.mean:.4g} ± {value.deviation:.2g}' if isinstance(value, Spread) else f'{value:.4g}'
+
+
+def duration(seconds: list[float]) -> str:
+    return f'{mean(seconds):.0f}' if seconds else DASH
 
 
 def quick_section(records: list[dict]) -> Section:
     """Random weights against these, and in words which are better."""
-    values = {(record['task'], record['weights'], name): value
-              for record in records for name, value in record['metrics'].items()}
-    columns = [(task, name) for task, (names, _) in QUICK_METRICS.items() for name in names]
-    before, after = ([values.get((task, weights, name)) for task, name in columns]
-                     for weights in ('random', 'pretrained'))
-    gains = [None if None in pair else pair[1] - pair[0] for pair in zip(before, after)]
+    columns = {name: [values([record for record in records if (record['task'], record['weights']) == (task, weights)], name)
+                      for weights in ('random', 'pretrained')]
+               for task, names in QUICK_METRICS.items() for name in names}
+    before, after = ([average(both[i]) for both in columns.values()] for i in range(2))
+    gains = [improvement(name, *pair) for name, pair in zip(columns, zip(before, after))]
     named = next((label(record) for record in records if record['weights'] == 'pretrained'), 'these weights')
-    rows = [Row(['random weights', *(number(name, value) for (_, name), value in zip(columns, before))]),
-            Row([named, *(number(name, value) for (_, name), value in zip(columns, after))], ours=True),
-            Row(['gain', *(DASH if gain is None else f'{gain:+.1f}' for gain in gains)])]
-    head = ['weights', *(name.replace('_', ' ') for _, name in columns)]
-    return Section('All tasks on the sample world', head, rows, sentences(dict(zip(columns, gains))))
+    rows = [Row(['random weights', *map(number, columns, before)]), Row([named, *map(number, columns, after)], ours=True)]
+    rows += [Row([name, *(number(column, metrics.get(column)) for column in columns)]) for name, metrics in baselines(records).items()]
+    rows.append(Row(['gain', *gains]))
+    return Section('All tasks on the sample world', ['weights', *(name.replace('_', ' ') for name in columns)], rows,
+                   [*sentences(dict(zip(columns, gains)), columns), *of_seeds(records, 'No difference is one that chance gives as well'),
+                    *changed(records)])
 
 
-def sentences(gains: dict[tuple[str, str], float | None]) -> list[str]:
-    """What the gains say, a sentence per task and one overall."""
-    said, better = [], 0
-    for task, (names, noise) in QUICK_METRICS.items():
-        gain = gains[task, names[0]]
-        if gain is None:
-            continue
-        verdict = 'are as good as random ones, within the noise of so small a test'
-        if abs(gain) > noise:
-            verdict = f'are {"better" if gain > 0 else "worse"} than random ones'
-        said.append(f'{task.capitalize()}: these weights {verdict} ({names[0].replace("_", " ")} {gain:+.1f}).')
-        better += gain > noise
-    overall = f'Overall: these weights are better than random ones on {better} of {len(said)} tasks.'
-    return [*said, overall] if said else []
+def sentences(gains: dict[str, str], columns: dict[str, list[list[float]]]) -> list[str]:
+    """What the gains say, a sentence per task and, with several seeds, one overall."""
+    said, verdicts = [], []
+    for task, (name, *_) in QUICK_METRICS.items():
+        both, words = columns[name], f'{name.replace("_", " ")} {gains[name]}'
+        if tested(both):
+            verdicts.append('no different from' if is_chance(*both) else f'{"better" if mean(both[0]) < mean(both[1]) else "worse"} than')
+            said.append(f'{task.capitalize()}: these weights are {verdicts[-1]} random ones ({words}).')
+        elif all(both):
+            said.append(f'{task.capitalize()}: {words} against random weights.')
+    overall = f'Overall: these weights are better than random ones on {verdicts.count("better than")} of {len(verdicts)} tasks.'
+    return [*said, overall] if verdicts else said

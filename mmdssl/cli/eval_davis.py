@@ -1,11 +1,13 @@
 """Score predicted masks of DAVIS-2017.
 
 PREDICTIONS holds a folder per sequence with indexed PNGs named as the annotations, as DAVISMetric and most published
-code write them.
+code write them. Printed with one decimal; files have every digit.
 """
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from mmdssl.cli.guard import guarded
 from mmdssl.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mmdssl.protocols.video_scores import SequenceScores
 
 
@@ -22,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('predictions', metavar='PREDICTIONS', help='folder with a folder of PNGs per sequence')
     parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017')
     parser.add_argument('--split', default='val', help='name of the list of sequences')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the scores there, as JSON')
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='also write the scores there, a line for each object')
     args = parser.parse_args(argv)
     return guarded(lambda: run(args))
 
@@ -30,10 +36,19 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from mmdssl.datasets.davis import DAVIS
-    from mmdssl.protocols.video_scores import score_table
+    from mmdssl.protocols.video_scores import copy_first, score_rows, score_table
     data = DAVIS(args.data, args.split)
-    scores = [score(args.predictions, data.get_data_info(i)) for i in range(len(data))]
-    Console().print(score_table(scores, f'DAVIS {args.split}'))
+    sequences = [data.get_data_info(i) for i in range(len(data))]
+    rows = score_rows([score(args.predictions, sequence) for sequence in sequences],
+                      [copy_first(sequence['name'], masks(sequence)) for sequence in sequences])
+    Console().print(score_table(rows, f'DAVIS {args.split}'))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + '\n')
+    if args.csv:
+        with open(args.csv, 'w', newline='') as file:
+            writer = csv.DictWriter(file, ['object', *rows['all objects']])
+            writer.writeheader()
+            writer.writerows({'object': name, **row} for name, row in rows.items())
 
 
 def score(predictions: str, sequence: dict) -> SequenceScores:
@@ -48,4 +63,10 @@ def score(predictions: str, sequence: dict) -> SequenceScores:
     if missing:
         raise InputError(f"'{folder}' lacks the masks of {len(missing)} frames, first {missing[0]}: predict all frames")
     predicted = (read_mask(folder / name) for name in wanted)
-    return score_sequence(sequence['name'], predicted, [read_mask(path) for path in sequence['mask_paths']])
+    return score_sequence(sequence['name'], predicted, masks(sequence))
+
+
+def masks(sequence: dict) -> list[np.ndarray]:
+    """The annotations of a sequence."""
+    from mmdssl.datasets.davis import read_mask
+    return [read_mask(path) for path in sequence['mask_paths']]

@@ -72,6 +72,7 @@ def draw(backbone_file: Path, folder: Path, picture: Path) -> None:
     import torch
 
     from mmdssl.checkpoint import load_backbone
+    from mmdssl.cli.scene import random_twin
     from mmdssl.datasets import LabelledFolder, ViewsPreprocessor
     from mmdssl.visualization import draw_attention
     backbone = load_backbone(backbone_file)
@@ -79,4 +80,5 @@ def draw(backbone_file: Path, folder: Path, picture: Path) -> None:
     images = LabelledFolder(str(folder), resize=2 * size, size=2 * size)
     chosen = range(0, len(images), max(1, len(images) // PICTURES))
     pixels = torch.stack([images[i]['image'] for i in chosen][:PICTURES])
-    draw_attention(pixels, backbone.attention_maps(ViewsPreprocessor().normalise(pixels))).save(picture)
+    normal = ViewsPreprocessor().normalise(pixels)
+    draw_attention(pixels, backbone.attention_maps(normal), random_twin(str(backbone_file)).attention_maps(normal)).save(picture)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from mmdssl.checkpoint import load_backbone
+from mmdssl.checkpoint import backbone_config, load_backbone
 from mmdssl.checkpoint.config_data import check_buildable
 from mmdssl.checkpoint.config_data import read_config as read_stored_config
 from mmdssl.checkpoint.download import is_address
@@ -22,6 +22,7 @@ from mmdssl.datasets import ViewsPreprocessor
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.datasets.images import find_images, read_rgb
+from mmdssl.datasets.seeding import seeded
 from mmdssl.engine.config_check import check_options
 from mmdssl.engine.hooks import ContrastiveCropHook
 from mmdssl.engine.pictures import Scene, spread
@@ -53,8 +54,14 @@ def build_scene(args: argparse.Namespace) -> tuple[Scene, str]:
     order = shown + sorted(set(range(len(used))) - set(shown))
     dataset = build_views(cfg, [used[i] for i in shown], size, backbone, normalise)
     scene = Scene(backbone, normalise, images[order], len(shown), dataset, [(args.seed, 0, i) for i in range(len(shown))], algorithm,
-                  untrained, cfg is None, args.foreground, tuple(args.patch), args.lines, args.grid)
+                  untrained, cfg is None, args.foreground, tuple(args.patch), args.lines, args.grid, random_twin(args.checkpoint))
     return scene, refused
+
+
+def random_twin(checkpoint: str) -> torch.nn.Module:
+    """The network of a checkpoint with random weights, always the same ones."""
+    with seeded(0):
+        return MODELS.build(backbone_config(checkpoint)).to(get_device()).eval()
 
 
 def config_of_run(args: argparse.Namespace, content: object) -> Config | None:

@@ -54,6 +54,7 @@ class Scene:
         patch: The place ``(x, y)``, in shares of an image, of the patch whose neighbours are looked for.
         lines: See :func:`mmdssl.visualization.draw_matches`.
         grid: Match so many cells a side; None for those of the last map.
+        random: The same network with random weights, to compare with.
     """
     backbone: nn.Module
     normalise: Callable[[Tensor], Tensor]
@@ -68,6 +69,7 @@ class Scene:
     patch: tuple[float, float] = (0.5, 0.5)
     lines: int = 16
     grid: int | None = None
+    random: nn.Module | None = None
 
     @cached_property
     def seen(self) -> tuple[Tensor, Tensor]:
@@ -119,11 +121,13 @@ def last_map(backbone: nn.Module, images: Tensor) -> Tensor:
 
 def attention(scene: Scene) -> Image.Image:
     images = scene.images[:scene.shown]
-    if hasattr(scene.backbone, 'attention_maps'):
-        return draw_attention(images, scene.backbone.attention_maps(scene.normalise(images)))
-    if not hasattr(scene.backbone, 'heat_map'):
+    if not hasattr(scene.backbone, 'attention_maps') and not hasattr(scene.backbone, 'heat_map'):
         raise InputError(f'a {type(scene.backbone).__name__} cannot say where it looks: use another backbone')
-    return draw_attention(images, scene.backbone.heat_map(scene.normalise(images))[:, None])
+
+    def maps(backbone: nn.Module) -> Tensor:
+        pixels = scene.normalise(images)
+        return backbone.attention_maps(pixels) if hasattr(backbone, 'attention_maps') else backbone.heat_map(pixels)[:, None]
+    return draw_attention(images, maps(scene.backbone), None if scene.random is None else maps(scene.random))
 
 
 def pca(scene: Scene) -> Image.Image:

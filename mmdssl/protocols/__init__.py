@@ -19,6 +19,7 @@ from .linear_segmentation import LinearSegmentation, MasksPreprocessor, Normalis
 from .logistic import LogisticMetric
 from .overclustering import OverclusteringMetric
 from .patches import PatchBatch, PatchFeatures
+from .per_class import CocoMetric, IoUMetric
 from .pose_propagation import PCKMetric, PosePropagation
 from .positions import PositionMetric
 from .propagation import MaskPropagation
@@ -28,9 +29,10 @@ from .submission import VideoSubmission
 from .vip import VIPMetric
 
 __all__ = ['LOST', 'AccuracyMetric', 'AttentionDiscovery', 'AttentionJaccardMetric', 'AttentionMasks', 'ClosedFormMetric',
-           'ClusteringMetric', 'CopyDetectionMetric', 'CorLocMetric', 'Correspondence', 'CorrespondenceMetric', 'CostMetric',
-           'DAVISMetric', 'DepthMetric', 'DepthPreprocessor', 'DepthProbe', 'Extractor', 'Features', 'FrozenBackbone',
-           'HummingbirdMetric', 'ImageDescriptor', 'KNNMetric', 'LinearMetric', 'LinearProbe', 'LinearSegmentation', 'LogisticMetric',
-           'MaskPropagation', 'MasksPreprocessor', 'NeCoAttentionJaccardMetric', 'NormalisedLinearHead', 'OverclusteringMetric',
-           'PCKMetric', 'PatchBatch', 'PatchFeatures', 'PosePropagation', 'PositionMetric', 'RetrievalMetric', 'SaliencyMetric',
-           'SegmentationMetric', 'TokenCut', 'TokenCutSaliency', 'VIPMetric', 'VideoSubmission', 'extract', 'knn_classify']
+           'ClusteringMetric', 'CocoMetric', 'CopyDetectionMetric', 'CorLocMetric', 'Correspondence', 'CorrespondenceMetric',
+           'CostMetric', 'DAVISMetric', 'DepthMetric', 'DepthPreprocessor', 'DepthProbe', 'Extractor', 'Features',
+           'FrozenBackbone', 'HummingbirdMetric', 'ImageDescriptor', 'IoUMetric', 'KNNMetric', 'LinearMetric', 'LinearProbe',
+           'LinearSegmentation', 'LogisticMetric', 'MaskPropagation', 'MasksPreprocessor', 'NeCoAttentionJaccardMetric',
+           'NormalisedLinearHead', 'OverclusteringMetric', 'PCKMetric', 'PatchBatch', 'PatchFeatures', 'PosePropagation',
+           'PositionMetric', 'RetrievalMetric', 'SaliencyMetric', 'SegmentationMetric', 'TokenCut', 'TokenCutSaliency',
+           'VIPMetric', 'VideoSubmission', 'extract', 'knn_classify']

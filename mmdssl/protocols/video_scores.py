@@ -6,7 +6,7 @@ al., "The 2017 DAVIS Challenge on Video Object Segmentation", 2017.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -17,6 +17,7 @@ from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
 
 TOLERANCE = 0.008
+FIRST_COPIED = 'first mask copied'
 COLUMNS = ('J_mean', 'J_recall', 'J_decay', 'F_mean', 'F_recall', 'F_decay')
 
 
@@ -106,6 +107,12 @@ def score_sequence(name: str, predicted: Iterable[np.ndarray], truth: Sequence[n
     return SequenceScores(name, j, f)
 
 
+def copy_first(name: str, truth: Sequence[np.ndarray]) -> SequenceScores:
+    """J and F of a sequence whose first mask is taken for all frames: what no tracking at all comes to."""
+    still = np.where(truth[0] == VOID, 0, truth[0])
+    return score_sequence(name, [still] * (len(truth) - 2), truth)
+
+
 def _last_id(mask: np.ndarray) -> int:
     return int(mask[mask != VOID].max(initial=0))
 
@@ -132,15 +139,20 @@ def overall_scores(sequences: Sequence[SequenceScores]) -> dict[str, float]:
     return {'J&F': (means['J_mean'] + means['F_mean']) / 2, **means}
 
 
-def score_table(sequences: Sequence[SequenceScores], title: str) -> Table:
-    """A row for each object of each sequence, and one for all of them; percentages."""
-    overall = overall_scores(sequences)
-    table = Table(title=title, show_footer=True)
-    table.add_column('object', footer='all objects')
-    for name, value in overall.items():
-        table.add_column(name.replace('_', '\n'), footer=f'{value:.1f}', justify='right')
-    for sequence in sequences:
-        for number, row in enumerate(object_scores(sequence), 1):
-            values = [(row[0] + row[3]) / 2, *row]
-            table.add_row(f'{sequence.name}_{number}', *(f'{value:.1f}' for value in values))
+def score_rows(sequences: Sequence[SequenceScores], still: Sequence[SequenceScores]) -> dict[str, dict[str, float]]:
+    """Percentages of each object of each sequence, of all objects, and of all where the first masks are copied (``still``)."""
+    rows = {f'{sequence.name}_{number}': {'J&F': (row[0] + row[3]) / 2, **dict(zip(COLUMNS, row))}
+            for sequence in sequences for number, row in enumerate(object_scores(sequence).tolist(), 1)}
+    return {**rows, 'all objects': overall_scores(sequences), FIRST_COPIED: overall_scores(still)}
+
+
+def score_table(rows: Mapping[str, Mapping[str, float]], title: str) -> Table:
+    """What :func:`score_rows` has found, with one decimal."""
+    table = Table('object', title=title)
+    for name in ('J&F', *COLUMNS):
+        table.add_column(name.replace('_', '\n'), justify='right')
+    for name, row in rows.items():
+        if name == 'all objects':
+            table.add_section()
+        table.add_row(name, *(f'{value:.1f}' for value in row.values()))
     return table

@@ -58,12 +58,13 @@ def read_records(path: str | Path) -> list[dict]:
 def is_recorded(path: str | Path, fields: Mapping) -> bool:
     """Whether a file has a record of the same evaluation: of the same weights at the same point of the run, on the same data.
 
-    Time, software, the values that came out, and the config, of which a resumed run may have changed parts, tell nothing.
+    Time, software, the values that came out and their details, and the config, of which a resumed run may have changed parts, tell
+    nothing.
     """
     if not Path(path).is_file():
         return False
     known = json.loads(json.dumps(fields))
-    identity = known.keys() - {'metrics', 'config', 'pretrained'}
+    identity = known.keys() - {'metrics', 'details', 'config', 'pretrained'}
     return any(all(record.get(key) == known[key] for key in identity) and record.get('metrics', {}).keys() == known['metrics'].keys()
                for record in read_records(path))
 
@@ -79,10 +80,15 @@ def fingerprint_file(path: str | Path) -> str:
 
 
 def standard_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of mmdet and DAVIS under the names of the published rows, in percent; others as they are."""
+    """Metrics of mmdet and DAVIS under the names of the published rows, in percent; others as they are.
+
+    COCO's -1, of sizes that no object has, is no result and left out.
+    """
     renamed = {}
     for name, value in metrics.items():
         found = re.fullmatch(r'coco/(bbox|segm)_mAP_?(\d*|[sml])', name)
+        if found and value == -1:
+            continue
         if found:
             kind = dict(bbox='box', segm='mask')[found[1]]
             name, value = f'{kind}_AP{found[2].upper()}', 100 * value

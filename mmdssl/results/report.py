@@ -20,7 +20,18 @@ from mmdssl.errors import InputError
 from mmdssl.home import command
 from mmdssl.results.charts import Curve, draw_chart
 from mmdssl.results.runs import Run, read_runs
-from mmdssl.results.summary import Group, differences, every_record, group_runs, main_metric, readable, results, runs_table, trained
+from mmdssl.results.summary import (
+    Group,
+    differences,
+    every_record,
+    group_runs,
+    loss_of_quality,
+    main_metric,
+    readable,
+    results,
+    runs_table,
+    trained,
+)
 from mmdssl.results.tables import as_markdown, section_to_markdown
 
 PAGE = 4_500_000  # bytes of a page, at most
@@ -110,7 +121,7 @@ def _title(groups: Sequence[Group]) -> str:
 
 
 def _notes(runs: Iterable[Run]) -> list[str]:
-    return [f'{run.name}: {note}' for run in runs for note in run.notes]
+    return [f'{run.name}: {note}' for run in runs for note in [*run.notes, *filter(None, [loss_of_quality(run)])]]
 
 
 def commands(run: Run) -> list[tuple[str, str]]:

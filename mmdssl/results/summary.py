@@ -60,6 +60,25 @@ def best_and_last(run: Run) -> tuple[str, dict, dict] | None:
     return name, (min if is_error(name) else max)(alike, key=lambda record: record['metrics'][name]), alike[-1]
 
 
+def loss_of_quality(run: Run) -> str | None:
+    """What to know and to try where a run ended below its start; None where it did not, or where that is not known."""
+    found = best_and_last(run)
+    if not found:
+        return None
+    name, best, last = found
+    start = next((record for record in run.records if record.get('iteration') == 0 and record['task'] == last['task']
+                  and record['metrics'].get(name) is not None), None)
+    before, after = start and start['metrics'][name], last['metrics'][name]
+    if start is None or last is start or not (before < after if is_error(name) else before > after):
+        return None
+    ranks = [line['effective_rank'] for line in run.scalars if 'effective_rank' in line]
+    rank = f'; effective rank {ranks[0]:.0f} -> {ranks[-1]:.0f}' if len(ranks) > 1 else ''
+    kept = ' The best checkpoint is that of the weights it started from.' if best is start else f' It was best at {moment(best)}.'
+    return (f'The run ended below its start: {readable(name)} {number(name, before)} -> {number(name, after)}{rank}.{kept} Try more epochs '
+            '(few of them only undo the start), a lower learning rate, larger batches, and look at the crops and at what the collapse '
+            'checks have logged.')
+
+
 def moment(record: dict) -> str:
     """``'epoch 10'``, or ``'iteration 40000'`` where the run counts no epochs."""
     return f'epoch {record["epoch"]}' if record.get('epoch') or not record.get('iteration') else f'iteration {record["iteration"]}'
@@ -185,7 +204,7 @@ def results(groups: Sequence[Group]) -> list[Section]:
         data = _all(_data(run.config, 'val_dataloader') for _, run, kind, _ in entries if kind)
         for section in compare(_rows(entries)):
             sentences = [f'Data: {data}.'] * bool(data)
-            if all(row.ours for row in section.rows):
+            if all(row.ours or not row.note for row in section.rows):  # published ones have their source
                 sentences.append('There are no published rows of this evaluation.')
             means = [row for row in section.rows if any('±' in cell for cell in row.cells)]
             rows = [replace(row, ours=row in means) if means else row for row in section.rows]

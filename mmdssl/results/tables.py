@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from rich.console import Group
 from rich.table import Table
@@ -38,7 +39,7 @@ METRICS = {
     'depth': ('rmse', 'delta1'),
 }
 # Percentages, of which more is better; and what is the better the less of it there is.
-SCORES = re.compile(r'top[15]$|mean_per_class|map|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|found$|delta1|_r2|(^|/)[jf]([&_]|$)')
+SCORES = re.compile(r'top[15]$|mean_per_class|[m_]ap|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|found$|delta1|_r2|(^|/)[jf]([&_]|$)')
 ERRORS = re.compile(r'rmse|abs_rel|decay')
 RECALLED = '†'
 STYLE = """\
@@ -120,10 +121,16 @@ def _section(task: str, dataset: str | None, framework: str | None, backbone: st
     names = list(dict.fromkeys(names))
     published = [row for row in published if row['metrics'].keys() & names]
     rows = [Row([label(record), *_cells(record, names)], ours=True, note=_own_note(record)) for record in ours]
+    rows += [Row([name, DASH, *_values(values, names)]) for name, values in baselines(ours).items()]
     rows += [Row([_method(row), *_cells(row, names)], note=_note(row)) for row in published]
     title = ', '.join(filter(None, (task, dataset, framework, backbone)))
     recalled = [f'{RECALLED} Recalled, not read in its source: check it before it is quoted.'] * any(map(_is_recalled, published))
     return Section(title, ['method', 'epochs', *(name.replace('_', ' ') for name in names)], rows, recalled)
+
+
+def baselines(records: Iterable[dict]) -> dict[str, dict[str, float]]:
+    """What the records' values can be compared with that needs no network: names, and the metrics of each."""
+    return {name: metrics for record in records for name, metrics in record.get('details', {}).get('baseline', {}).items()}
 
 
 def label(record: dict) -> str:
@@ -144,12 +151,15 @@ def is_score(name: str) -> bool:
     return SCORES.search(name.lower()) is not None and not is_error(name)
 
 
-def improvement(name: str, before: float | None, after: float | None) -> str:
-    """How much better a metric has become, with its sign: what an error has lost is gained; a dash for what is neither score nor error."""
+def improvement(name: str, before: float | Spread | None, after: float | Spread | None) -> str:
+    """How much better a metric has become, with its sign: what an error has lost is gained; a dash for what is neither score nor error.
+
+    It is the difference of the two numbers as they are printed, so that a table agrees with itself.
+    """
     if before is None or after is None or not (is_score(name) or is_error(name)):
         return DASH
-    better = before - after if is_error(name) else after - before
-    return f'{"-" if better < 0 else "+"}{number(name, abs(better))}'
+    before, after = (Decimal(number(name, value.mean if isinstance(value, Spread) else value)) for value in (before, after))
+    return f'{before - after if is_error(name) else after - before:+}'
 
 
 def number(name: str, value: float | Spread | None) -> str:
@@ -157,14 +167,18 @@ def number(name: str, value: float | Spread | None) -> str:
     and for COCO's -1."""
     if isinstance(value, Spread):
         return f'{number(name, value.mean)} ± {number(name, value.deviation)}'
-    if value is None or '_AP' in name and value < 0:
+    if value is None or '_AP' in name and value < 0:  # in records of old
         return DASH
     return f'{value:.3g}' if re.search('seconds|rmse|abs_rel', name) else f'{value:.1f}'
 
 
 def _cells(row: dict, names: list[str]) -> list[str]:
     epochs = DASH if row.get('weights') == 'random' else str(row.get('pretrain_epochs', DASH))
-    return [epochs, *(number(name, row['metrics'].get(name)) for name in names)]
+    return [epochs, *_values(row['metrics'], names)]
+
+
+def _values(metrics: dict, names: Iterable[str]) -> list[str]:
+    return [number(name, metrics.get(name)) for name in names]
 
 
 def _own_note(record: dict) -> str:

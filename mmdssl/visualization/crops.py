@@ -37,8 +37,9 @@ def draw_crops(images: Sequence[Image.Image], views: Sequence[Views], maps: Tens
         row += [outlined(image, boxes_of, side), *(_tile(crop, name, side) for name, group in of_image.items() for crop in group.images)]
         rows.append(row)
     columns = [*(['looks at'] if maps is not None else []), 'views', *(name for name, group in views[0].items() for _ in group.flips)]
-    return sheet(rows, 'Where views come from', 'Frames: views' + ('; in green, what ContrastiveCrop takes for the object.'
-                                                                   if boxes is not None else ', in the colours of their groups.'), columns)
+    legend = ', '.join(f'{GROUP_COLOURS.get(name, OTHER_COLOUR)}: {name}' for name in views[0])
+    return sheet(rows, 'Where views come from', f'Frames of views: {legend}' + (
+        f'; {BOX_COLOUR}: what ContrastiveCrop takes for the object.' if boxes is not None else '.'), columns)
 
 
 def outlined(image: Image.Image, boxes: Mapping[str, Tensor], side: int) -> Image.Image:

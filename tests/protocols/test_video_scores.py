@@ -12,8 +12,10 @@ from mmdssl.protocols.video_scores import (
     SequenceScores,
     boundary,
     contour_accuracy,
+    copy_first,
     overall_scores,
     region_similarity,
+    score_rows,
     score_sequence,
     score_table,
     statistics,
@@ -152,10 +154,21 @@ def test_overall_is_the_mean_over_objects_not_over_sequences():
         {'J&F': 60, 'J_mean': 50, 'J_recall': 25, 'J_decay': 0, 'F_mean': 70, 'F_recall': 100, 'F_decay': 0})
 
 
+def test_copied_first_masks_are_a_prediction_of_them_without_void():
+    truth = [np.zeros((20, 30), np.uint8) for _ in range(5)]
+    for t, mask in enumerate(truth):
+        mask[4:12, 3 + t:12 + t] = 1
+    truth[0][0] = 255
+    still = truth[0] * (truth[0] != 255)
+    found, expected = copy_first('swan', truth), score_sequence('swan', [still] * 3, truth)
+    assert np.array_equal(found.j, expected.j) and np.array_equal(found.f, expected.f)
+    assert found.j[0] == pytest.approx([(9 - t) / (9 + t) for t in (1, 2, 3)])
+
+
 def test_table_has_a_row_for_each_object():
     console = Console(width=100, record=True)
     scores = [SequenceScores('swan', np.array([[0.25] * 4, [0.75] * 4]), np.full((2, 4), 0.5))]
-    console.print(score_table(scores, 'DAVIS'))
+    console.print(score_table(score_rows(scores, scores), 'DAVIS'))
     text = console.export_text()
     assert all(name in text for name in ('swan_1', 'swan_2', 'all objects'))
     assert next(line for line in text.splitlines() if 'swan_2' in line).replace('│', ' ').split() == [

@@ -50,6 +50,7 @@ def test_fingerprints_tell_texts_apart():
 def test_metrics_get_the_names_and_the_unit_of_the_published_rows(tmp_path):
     assert standard_metrics({'coco/bbox_mAP': 0.431, 'coco/bbox_mAP_50': 0.66, 'coco/segm_mAP_75': 0.416, 'coco/segm_mAP_s': 0.1}) == {
         'box_AP': 43.1, 'box_AP50': 66.0, 'mask_AP75': 41.6, 'mask_APS': 10.0}
+    assert standard_metrics({'coco/bbox_mAP_l': -1., 'coco/segm_mAP': 0.1, 'mIoU': -1.}) == {'mask_AP': 10.0, 'mIoU': -1.}
     assert standard_metrics({'mIoU': 41.2, 'knn20_top1': 26.8}) == {'mIoU': 41.2, 'knn20_top1': 26.8}
     assert standard_metrics({'J&F': 63.8, 'J_mean': 61.7, 'context4/F_mean': 65.5}) == {'J&F': 63.8, 'J': 61.7, 'context4/F': 65.5}
     (tmp_path / 'a').write_bytes(b'weights')

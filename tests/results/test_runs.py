@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mmdssl.errors import InputError
 from mmdssl.results.runs import read_run, read_runs
+from mmdssl.results.summary import loss_of_quality
 
 
 def losses(folder: Path) -> dict[int, float]:
@@ -118,3 +119,21 @@ def test_of_a_picture_the_last_step(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b'')
     assert sorted(path.stem for path in read_run(folder).pictures) == ['attention_10', 'crops_4']
+
+
+@pytest.mark.parametrize('start, end, said', [
+    (17., 14., 'k-NN (k = 20) 17.0 -> 14.0; effective rank 19 -> 14. The best checkpoint is that of the weights it started from.'),
+    (17., 16., 'k-NN (k = 20) 17.0 -> 16.0; effective rank 19 -> 14. It was best at epoch 1.'), (17., 17.5, None), (None, 14., None)])
+def test_a_run_that_ends_below_its_start_is_told_so(tmp_path, start, end, said):
+    folder = make_run(tmp_path / 'run')
+    middle = 18. if end == 16. else 15.
+    lines = [record(method='DINO', epoch=epoch, iteration=4 * epoch, metrics=dict(knn20_top1=value))
+             for epoch, value in enumerate((start, middle, end)) if value is not None]
+    (folder / 'results.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    scalars, = folder.glob('*/vis_data/scalars.json')
+    steps = lines_of(scalars)
+    for line, rank in zip([line for line in steps if 'loss' in line], (19, 18, 17, 16, 15, 14)):
+        line['effective_rank'] = rank
+    scalars.write_text(''.join(json.dumps(line) + '\n' for line in steps))
+    found = loss_of_quality(read_run(folder))
+    assert found is None if said is None else said in found and 'lower learning rate' in found

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mmdssl.results.published import published_rows
-from mmdssl.results.tables import DASH, Row, Section, compare, improvement, number, to_html, to_markdown, to_text
+from mmdssl.results.tables import DASH, Row, Section, Spread, compare, improvement, number, to_html, to_markdown, to_text
 
 NASTY = '<b>[red]a|b* & "c"'
 METRICS = {'box_AP': 41.2345, 'box_AP50': 62.5, 'box_AP75': 44.1, 'mask_AP': 37.9, 'mask_AP50': 59.8, 'mask_AP75': 40.2,
@@ -118,6 +118,14 @@ def test_what_was_changed_in_our_recipe_is_a_footnote():
     assert [row.note for row in section.rows[:2]] == ['with train_cfg.max_epochs=1, --amp bf16', '']
 
 
+def test_what_needs_no_network_has_a_row_between_ours_and_the_published_ones():
+    still = {'first mask copied': {'J&F': 41.5, 'J': 40.}}
+    fields = dict(task='video-segmentation', dataset_name='davis-2017', framework=None, metrics={'J&F': 60.}, details=dict(baseline=still))
+    section, = compare([record(**fields), record(**fields)])
+    assert [row.cells[0] for row in section.rows[:3]] == ['run/backbone.safetensors'] * 2 + ['first mask copied'] and len(section.rows) > 3
+    assert [section.rows[2].cells[section.columns.index(name)] for name in ('epochs', 'J&F', 'J', 'F')] == [DASH, '41.5', '40.0', DASH]
+
+
 @pytest.mark.parametrize('name, value, text', [
     ('mIoU', 38.25, '38.2'), ('mIoU', None, DASH), ('box_APL', -100., DASH), ('J_decay', -3.42, '-3.4'),
     ('seconds_per_frame', 0.13752, '0.138'), ('rmse', 0.4032, '0.403')])
@@ -157,11 +165,12 @@ def test_text_shows_any_text_as_it_is(nasty):
     *((name, 40., 42.5, '+2.5') for name in (
         'mIoU_hbird', 'mIoU_k500', 'mIoU_ridge', 'accuracy_clean', 'corloc', 'box_iou', 'maxF_bilateral', 'IoU', 'jaccard_merged',
         'PCK@0.1', 'PCK_probe3d_view0', 'found', 'context4/J&F', 'context4/PCK@0.2', 'F_mean', 'delta1', 'position_r2',
-        'position_r2_row_2', 'knn20_top1', 'mAP_medium', 'mIoU')),
+        'position_r2_row_2', 'knn20_top1', 'mAP_medium', 'mIoU', 'box_AP', 'mask_AP50')),
     ('mIoU_clean', 42.5, 40., '-2.5'),
     ('rmse', 0.9, 0.75, '+0.15'), ('rmse_pooled', 0.75, 0.9, '-0.15'), ('abs_rel', 0.25, 0.2, '+0.05'), ('J_decay', 12., 10., '+2.0'),
     *((name, 1., 2., DASH) for name in ('ridge_log10_shrinkage', 'position_directions', 'seconds_per_frame', 'videos', 'masks')),
-    ('mIoU', None, 3., DASH),
+    ('mIoU', None, 3., DASH), ('mIoU', 12.46, 12.64, '+0.1'), ('J&F', 20.04, 19.96, '+0.0'),
+    ('mIoU', Spread(12.46, 1.), Spread(12.64, 2.), '+0.1'),
 ])
 def test_what_is_better_is_a_gain(name, before, after, said):
     """Also of an error, which is better the less it is."""

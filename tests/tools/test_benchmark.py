@@ -14,6 +14,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from scipy import stats
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
@@ -82,9 +83,10 @@ class Jobs:
         if job in self.stopped:
             log.write_text('')
             return 0
+        offset = {'1': 1.5, '2': -1.5}.get(job[-1], 0.) if '_seed' in job else 0.
         labels = dict(task=task, dataset_name='coco', framework='mask-rcnn-1x', backbone='vit-s/16')
         append_record(folder / 'results.jsonl', **labels,
-                      metrics={name: scores['random' not in job] for name, scores in SCORES[task].items()},
+                      metrics={name: scores['random' not in job] + offset for name, scores in SCORES[task].items()},
                       **(dict(iteration=LENGTH, epoch=0) if length else {}))
         return 0
 
@@ -122,11 +124,48 @@ def test_quick_suite_compares_with_random_weights(run, tmp_path, capsys):
     assert all(record['suite'] == 'quick' and record['pretrain_epochs'] == 15 for record in records)
     shown = capsys.readouterr().out
     for text in (shown, (tmp_path / 'out/table.md').read_text(), (tmp_path / 'out/table.html').read_text()):
-        for number in ('20.2', '30.5', '+10.2', '-1.0', '60.0', '51.0', '-9.0'):
+        for number in ('20.2', '30.5', '+10.3', '-1.0', '60.0', '51.0', '-9.0'):
             assert number in text
-        assert 'Detection: these weights are better than random ones (box AP50 +10.2).' in text
-        assert 'Segmentation: these weights are as good as random ones' in text
-        assert 'are worse than random ones (J&' in text and 'better than random ones on 1 of 3 tasks' in text
+        assert 'Detection: box AP50 +10.3 against random weights.' in text and 'Segmentation: mIoU +0.5 against' in text
+        assert 'One seed each, which does not tell a gain from chance: --seeds 3 does.' in text and 'Overall' not in text
+
+
+def test_seeds_give_mean_spread_and_verdicts_and_each_number_follows_from_the_records(run, jobs, tmp_path, capsys):
+    code, names = run('--seeds', '3', '--cfg-options', 'small_semfpn_world.train_cfg.max_iters=7')
+    assert code == 0 and names == [f'{name}{seed}' for seed in ('', '_seed1', '_seed2') for name in QUICK]
+    options = [command[command.index('--cfg-options') + 1:] if '--cfg-options' in command else [] for command in jobs.commands]
+    assert [each[:1] for each in options[6:9]] == [['randomness.seed=1']] * 3 and 'train_cfg.max_iters=7' in options[9]
+    text, records = (tmp_path / 'out/table.md').read_text(), read_records(tmp_path / 'out/results.jsonl')
+    rows = [[cell.strip(' *') for cell in line.replace('\\', '').split('|')[1:-1]] for line in text.splitlines() if line.startswith('| ')]
+    names, random, ours, gains = rows[0][1:], *(row[1:] for row in rows[2:5])
+    for column, *shown, gain in zip(names, random, ours, gains):
+        means = []
+        for weights, cell in zip(('random', 'pretrained'), shown):
+            values = [record['metrics'][column.replace(' ', '_')] for record in records
+                      if record['weights'] == weights and column.replace(' ', '_') in record['metrics']]
+            assert len(values) == 3 and cell == f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}'
+            means.append(float(cell.split()[0]))
+        assert float(gain) == pytest.approx(means[1] - means[0])
+    assert names == ['box AP50', 'mask AP50', 'mIoU', 'J&F']
+    plain = text.replace('\\', '')
+    assert 'Detection: these weights are better than random ones (box AP50 +10.3).' in plain
+    assert 'Segmentation: these weights are no different from random ones (mIoU +0.5).' in plain
+    assert 'Video-segmentation: these weights are worse than random ones (J&F -9.0).' in plain
+    assert 'better than random ones on 1 of 3 tasks' in plain and 'Changed in small_semfpn_world: train_cfg.max_iters=7.' in plain
+    assert run('--seeds', '3', '--cfg-options', 'small_semfpn_world.train_cfg.max_iters=7') == (0, [])
+
+
+@pytest.mark.parametrize('before, after', [
+    ([20., 21., 19.5], [22.5, 23., 22.1]), ([20., 21., 19.5], [20.5, 21.9, 19.]), ([20., 24., 16.], [26., 26.1, 25.9]),
+    ([5.] * 3, [6., 7., 8.])])
+def test_chance_is_that_of_welchs_test(benchmark, before, after):
+    """Against the formula: t of unequal variances, its degrees of freedom by Welch and Satterthwaite."""
+    variances = [np.var(each, ddof=1) / len(each) for each in (before, after)]
+    t = (np.mean(after) - np.mean(before)) / np.sqrt(sum(variances))
+    freedom = sum(variances) ** 2 / sum(each ** 2 / 2 for each in variances)
+    probability = 2 * stats.t.sf(abs(t), freedom)
+    assert benchmark.is_chance(before, after) == (probability >= 0.05)
+    assert not benchmark.is_chance([5., 5.], [6., 6.]) and benchmark.is_chance([5., 5.], [5., 5.])
 
 
 def test_commands_of_the_jobs(run, benchmark, jobs, checkpoint, tmp_path, monkeypatch):
@@ -171,11 +210,11 @@ def test_a_failure_is_shown_and_does_not_stop_the_others(run, jobs, capsys):
     assert run() == (1, QUICK)
     shown = capsys.readouterr().out
     assert 'small_mask-rcnn_world (2 of 6) failed' in shown and 'out of memory, or so' in shown
-    assert 'Detection:' not in shown and 'on 0 of 2 tasks' in shown
+    assert 'Detection: box AP50' not in shown and 'Segmentation: mIoU' in shown
     jobs.broken = set()
     assert run() == (0, ['small_mask-rcnn_world'])
     assert 'job.json' in jobs.seen['small_mask-rcnn_world']  # it goes on where it was
-    assert 'on 1 of 3 tasks' in capsys.readouterr().out
+    assert 'Detection: box AP50 +10.3' in capsys.readouterr().out
 
 
 def test_other_weights_start_all_jobs_afresh(run, jobs, checkpoint, capsys):
@@ -223,10 +262,10 @@ def test_a_line_cut_short_costs_that_line_only(run, tmp_path, capsys):
     with pytest.warns(UserWarning, match=r'results.jsonl, line 6: this is no whole record'):
         assert run('--table-only') == (0, [])
     shown = capsys.readouterr().out
-    assert 'on 1 of 2 tasks' in shown and 'Video' not in shown
+    assert 'Segmentation: mIoU' in shown and 'Video' not in shown
     with pytest.warns(UserWarning):
         assert run() == (0, QUICK[5:])
-    assert file.read_bytes().count(b'\n') == 7 and 'on 1 of 3 tasks' in capsys.readouterr().out
+    assert file.read_bytes().count(b'\n') == 7 and 'Video-segmentation: J&F -9.0' in capsys.readouterr().out
 
 
 def test_dense_suite_stands_next_to_published_rows(run, tmp_path, capsys):
@@ -264,6 +303,7 @@ def test_what_cannot_work_is_said_before_anything_runs(run, benchmark, jobs, tmp
     wrong = {
         ('--data', str(tmp_path / 'some')): "has no folder 'ade20k'",
         ('--gpus', '0'): '--gpus must be at least 1',
+        ('--seeds', '0'): '--seeds must be at least 1',
         ('--cfg-options', 'train_cfg.max_iters=7'): 'with one of small_mask-rcnn_world, small_semfpn_world',
         ('--table-only', ): 'leave --table-only out',
     }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -46,6 +48,20 @@ def test_prints_what_the_metric_prints(main, predictions, davis_root, capsys):
     assert f'{metrics["J&F"]:.1f}' in rows[-1]
 
 
+def test_files_have_every_digit_and_a_line_for_each_object(main, predictions, davis_root, tmp_path):
+    json_file, csv_file = tmp_path / 'scores.json', tmp_path / 'scores.csv'
+    assert main([str(predictions), str(davis_root), '--json', str(json_file), '--csv', str(csv_file)]) == 0
+    found = json.loads(json_file.read_text())
+    with open(csv_file, newline='') as file:
+        lines = {line.pop('object'): {name: float(value) for name, value in line.items()} for line in csv.DictReader(file)}
+    assert lines == found
+    objects = [row for name, row in found.items() if name.startswith('val-')]
+    assert len(objects) == 10
+    for name, value in found['all objects'].items():
+        assert value == pytest.approx(np.mean([row[name] for row in objects]), abs=1e-12)
+    assert any(value != round(value, 4) for value in found['all objects'].values())
+
+
 def test_first_and_last_frame_are_not_needed(main, predictions, davis_root, capsys):
     main([str(predictions), str(davis_root)])
     complete = capsys.readouterr().out
@@ -78,7 +94,7 @@ def test_errors_are_one_sentence(main, predictions, davis_root, capsys, damage, 
 def test_runs_as_a_command(davis_root):
     command = [sys.executable, str(TOOL), str(davis_root / 'Annotations/480p'), str(davis_root)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.splitlines()[-2].count('100.0') == 5, done.stderr
+    assert done.returncode == 0 and done.stdout.splitlines()[-3].count('100.0') == 5, done.stderr
 
 
 def test_a_list_that_is_not_there_is_an_error(main, predictions, davis_root, capsys):

@@ -32,6 +32,15 @@ def test_many_heads_go_on_in_the_next_row(tiles_of):
     assert len(rows) == 4
 
 
+def test_random_weights_stand_beside(tiles_of):
+    images, maps, random = torch.full((2, 3, 16, 16), 90, dtype=torch.uint8), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    rows = tiles_of('attention', draw_attention, images, maps, random)
+    alone = tiles_of('attention', draw_attention, images, random)
+    assert [tile[1].partition(':')[0] for tile in rows[0]] == ['', 'random', 'mean', 'head 1', 'head 2', 'head 3']
+    assert [row[1][1].partition(': ')[2] for row in rows] == [row[1][1].partition(': ')[2] for row in alone]
+    assert [row[2][1] for row in rows] == [row[1][1] for row in tiles_of('attention', draw_attention, images, maps)]
+
+
 def test_a_map_of_no_heads_is_alone(tiles_of):
     rows = tiles_of('attention', draw_attention, torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.randn(2, 1, 4, 4))
     assert [len(row) for row in rows] == [2, 2] and rows[0][1][1].startswith('map: ')

@@ -30,5 +30,5 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(dataset, data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'), pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=void)
+val_evaluator = dict(type='mmdssl.IoUMetric', iou_metrics=['mIoU'], ignore_index=void)
 test_evaluator = val_evaluator

@@ -18,3 +18,5 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))
+val_evaluator = dict(type='mmdssl.CocoMetric')
+test_evaluator = val_evaluator

@@ -9,3 +9,5 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_evaluator = dict(type='mmdssl.CocoMetric')
+test_evaluator = val_evaluator

@@ -20,3 +20,5 @@ train_dataloader = dict(
     dataset=dict(filter_cfg=dict(filter_empty_gt=True, min_size=1), pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_evaluator = dict(type='mmdssl.CocoMetric')
+test_evaluator = val_evaluator

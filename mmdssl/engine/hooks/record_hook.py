@@ -37,6 +37,9 @@ class RecordHook(Hook):
         setting: What else numbers must agree in to be compared, such as ``dict(mask=100)``. What the data set, the model and the metric,
             where it is a single one, have of their own in an attribute of that name is added; a ``framework`` in it takes the place
             of the one given.
+
+    What a metric tells beyond its values, in an attribute ``details``, is recorded under that name: ``per_class`` and ``per_category``
+    scores, and as ``baseline`` what else its values can be compared with.
     """
 
     def __init__(self, task: str = 'knn', dataset: str | None = None, framework: str | None = None, setting: dict | None = None):
@@ -61,6 +64,7 @@ class RecordHook(Hook):
             **progress,
             **_subset(runner),
             metrics=standard_metrics(metrics or {}) or NOTHING_FOUND.get(self.labels['task'], {}),
+            **_details(loop),
             checkpoint=fingerprint_weights(weights),
             config=fingerprint_config(runner.cfg),
             dataset=fingerprint_text(image_names(loop.dataloader.dataset)))
@@ -68,8 +72,7 @@ class RecordHook(Hook):
             append_record(path, **record)
 
     def _labels(self, loop: BaseLoop, model: nn.Module) -> dict[str, str | dict]:
-        evaluator = getattr(loop, 'evaluator', None)
-        metrics = getattr(loop, 'protocols', None) or getattr(evaluator, 'metrics', [evaluator])
+        metrics = _metrics(loop)
         setting = dict(self.labels['setting'] or {})
         for each in (loop.dataloader.dataset, model, *(metrics if len(metrics) == 1 else ())):
             setting.update(getattr(each, 'setting', {}))
@@ -77,6 +80,18 @@ class RecordHook(Hook):
         if 'framework' in setting:
             labels['framework'] = setting.pop('framework')
         return {key: value for key, value in labels.items() if value}
+
+
+def _metrics(loop: BaseLoop) -> list:
+    evaluator = getattr(loop, 'evaluator', None)
+    return getattr(loop, 'protocols', None) or getattr(evaluator, 'metrics', [evaluator])
+
+
+def _details(loop: BaseLoop) -> dict[str, dict]:
+    found = {name: value for each in _metrics(loop) for name, value in getattr(each, 'details', {}).items()}
+    if 'baseline' in found:
+        found['baseline'] = {name: standard_metrics(metrics) for name, metrics in found['baseline'].items()}
+    return dict(details=found) if found else {}
 
 
 def _subset(runner: Runner) -> dict[str, str]:

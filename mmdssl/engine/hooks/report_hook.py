@@ -18,8 +18,8 @@ from mmdssl.engine.faults import explain_fault
 from mmdssl.home import command, started
 from mmdssl.registry import HOOKS
 from mmdssl.results.report import write_report
-from mmdssl.results.runs import SESSION, read_run
-from mmdssl.results.summary import best_and_last, moment, readable
+from mmdssl.results.runs import SESSION, Run, read_run
+from mmdssl.results.summary import best_and_last, loss_of_quality, moment, readable
 from mmdssl.results.tables import number
 
 
@@ -66,7 +66,10 @@ class ReportHook(Hook):
             reason = explain_fault(error) or f'{type(error).__name__}: {error}'
             runner.logger.warning(f'The report could not be written ({reason}): `{command("report", folder)}` tries again.')
             report = None
-        runner.logger.info('\n'.join(['The run is done.', *closing_words(folder, report)]))
+        run = read_run(folder)
+        runner.logger.info('\n'.join(['The run is done.', *closing_words(run, report)]))
+        if warning := loss_of_quality(run):
+            runner.logger.warning(warning)
 
     def _note(self, runner: Runner) -> None:
         path = Path(runner.log_dir, SESSION)
@@ -75,9 +78,8 @@ class ReportHook(Hook):
             partial.write_text(json.dumps(self._session))
 
 
-def closing_words(folder: Path, report: Path | None) -> list[str]:
+def closing_words(run: Run, report: Path | None) -> list[str]:
     """Best and last result, where backbone and report are, and the next command; a line each."""
-    run = read_run(folder)
     words = []
     found = best_and_last(run)
     if found:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from torch import nn
 
-from mmdssl.engine.hooks.record_hook import RecordHook, describe_backbone
+from mmdssl.engine.hooks.record_hook import RecordHook, _details, describe_backbone
 from mmdssl.protocols import HummingbirdMetric, KNNMetric
 
 
@@ -26,3 +26,10 @@ def test_a_record_names_the_settings_of_what_has_measured():
         task='hummingbird', framework='memory-102k', setting=dict(more=1, image=64, neighbours=30, void='first'))
     loop.protocols = [KNNMetric(), metric]  # beside k-NN, whose record it is
     assert hook._labels(loop, nn.Identity())['framework'] == 'of the config'
+
+
+def test_a_record_has_what_a_metric_tells_beyond_its_values():
+    metric = SimpleNamespace(details=dict(per_class=dict(cat=50.), baseline={'first mask copied': {'J&F': 40., 'J_mean': 41.}}))
+    loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric, SimpleNamespace()]))
+    assert _details(loop) == dict(details=dict(per_class=dict(cat=50.), baseline={'first mask copied': {'J&F': 40., 'J': 41.}}))
+    assert _details(SimpleNamespace(evaluator=SimpleNamespace(metrics=[SimpleNamespace()]))) == {}
