@@ -39,7 +39,8 @@ METRICS = {
     'depth': ('rmse', 'delta1'),
 }
 # Percentages, of which more is better; and what is the better the less of it there is.
-SCORES = re.compile(r'top[15]$|mean_per_class|[m_]ap|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|found$|delta1|_r2|(^|/)[jf]([&_]|$)')
+SCORES = re.compile(r'top[15]$|mean_per_class|[m_]ap|nmi|ari|accuracy|_val$|iou|corloc|jaccard|maxf|pck|found$|delta1|_r2'
+                    r'|(^|/)[jf]([&_]|$)')
 ERRORS = re.compile(r'rmse|abs_rel|decay')
 RECALLED = '†'
 STYLE = """\
