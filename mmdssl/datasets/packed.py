@@ -29,7 +29,14 @@ class SharedArray:
 
     def __init__(self, values: np.ndarray):
         self.values = values
-        self._file: str | None = None
+        self._file: tuple[str, int] | None = None
+
+    @classmethod
+    def of(cls, path: str) -> SharedArray:
+        """The array of an ``.npy`` file, which stays."""
+        array = cls(np.load(path, mmap_mode='r'))
+        array._file = path, os.stat(path).st_ino
+        return array
 
     def __len__(self) -> int:
         return len(self.values)
@@ -39,16 +46,18 @@ class SharedArray:
 
     def __reduce__(self):
         if self._file is None:
-            handle, self._file = tempfile.mkstemp('.npy', 'mmdssl-')
-            weakref.finalize(self, _remove, self._file, os.getpid())
+            handle, path = tempfile.mkstemp('.npy', 'mmdssl-')
+            weakref.finalize(self, _remove, path, os.getpid())
             with open(handle, 'wb') as file:
                 np.save(file, self.values)
-        return _mapped, (self._file, )
+            self._file = path, os.stat(path).st_ino
+        return _mapped, self._file
 
 
-def _mapped(path: str) -> SharedArray:
-    array = SharedArray(np.load(path, mmap_mode='r'))
-    array._file = path
+def _mapped(path: str, file: int) -> SharedArray:
+    array = SharedArray.of(path)
+    if array._file[1] != file:
+        raise InputError(f"'{path}' was replaced while processes that read it were started: start again")
     return array
 
 
