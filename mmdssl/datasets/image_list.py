@@ -27,5 +27,6 @@ class ImageList(ImageDataset):
 
     def load_paths(self) -> Sequence[str]:
         lines = each_line(self._list_file, 'image', 'set ann_file to a text file with one image path per line')
-        paths = (os.path.join(self.data_root, line) for line in lines if not line.startswith('#'))
+        root = os.path.join(self.data_root, '')
+        paths = (line if line.startswith('/') else root + line for line in lines if not line.startswith('#'))
         return require_files(PackedPaths(paths, self.data_root), self._list_file)

@@ -234,8 +234,8 @@ def _are_files(paths: Iterable[str]) -> Iterator[bool]:
     """``os.path.isfile`` of each; of many in a folder, it is listed, which takes less than to ask for each, above all over a network."""
     for folder, group in groupby(paths, lambda path: path[:path.rfind('/') + 1]):
         some = list(group)
-        there = _files_in(folder or '.') if len(some) >= WORTH_LISTING else ()
-        yield from (path[len(folder):] in there or os.path.isfile(path) for path in some)
+        there, begin = _files_in(folder or '.') if len(some) >= WORTH_LISTING else (), len(folder)
+        yield from [path[begin:] in there or os.path.isfile(path) for path in some]
 
 
 def _files_in(folder: str) -> set[str]:

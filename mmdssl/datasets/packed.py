@@ -81,7 +81,9 @@ class PackedPaths(Sequence):
     def __init__(self, paths: Iterable[str], root: str = ''):
         self._root = os.path.join(root, '')
         text, ends, paths = bytearray(), [], iter(paths)
-        while chunk := [self._shorten(path) for path in islice(paths, CHUNK)]:
+        root, begin = self._root, len(self._root)
+        while chunk := [path[begin:] if path.startswith(root) and path[begin:begin + 1] != WHOLE else WHOLE + path
+                        for path in islice(paths, CHUNK)]:
             encoded = END.join([*chunk, '']).encode(errors='surrogateescape')
             if encoded.count(b'\0') != len(chunk):
                 strange = next(name for name in chunk if END in name)
@@ -91,30 +93,25 @@ class PackedPaths(Sequence):
         self._text = SharedArray(np.frombuffer(text, np.uint8))
         self._ends = SharedArray(np.concatenate(ends or [np.zeros(0, np.int64)]))
 
-    def _shorten(self, path: str) -> str:
-        short = path.removeprefix(self._root)
-        return WHOLE + path if short.startswith(WHOLE) or len(short) == len(path) and self._root else short
-
-    def _restore(self, name: str) -> str:
-        return name[1:] if name.startswith(WHOLE) else self._root + name
-
     def __len__(self) -> int:
         return len(self._ends)
 
     def __getitem__(self, index: int) -> str:
         index = range(len(self))[index]
         ends = self._ends.values
-        return self._restore(self._decode(int(ends[index - 1]) + 1 if index else 0, int(ends[index])))
+        path, = self._between(int(ends[index - 1]) + 1 if index else 0, int(ends[index]))
+        return path
 
     def __iter__(self) -> Iterator[str]:
         start = 0
         for end in self._ends.values[CHUNK - 1::CHUNK].tolist() + self._ends.values[-1:].tolist():
             if start <= end:
-                yield from map(self._restore, self._decode(start, end).split(END))
+                yield from self._between(start, end)
             start = end + 1
 
-    def _decode(self, start: int, end: int) -> str:
-        return self._text.values[start:end].tobytes().decode(errors='surrogateescape')
+    def _between(self, start: int, end: int) -> list[str]:
+        names, root = self._text.values[start:end].tobytes().decode(errors='surrogateescape').split(END), self._root
+        return [name[1:] if name.startswith(WHOLE) else root + name for name in names]
 
 
 class ImageFiles(Sequence):
