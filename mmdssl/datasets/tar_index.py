@@ -119,14 +119,16 @@ def open_index(tars: Tars, names: Sequence[str], path: str | None = None, cache:
     places = [Path(path)] if path else [cache_folder(tars.root, cache) / NAME]
     if not path and not is_address(tars.root):
         places.insert(0, Path(tars.root, NAME))
-    refusal = None
+    problem = None
     if is_main_process():
         try:
             found = _find(places, tars, names) or _make(places, tars, names)
-        except InputError as error:
-            refusal = str(error)
-    answer = [refusal]
+        except Exception as error:  # which the others must not wait for
+            problem = error
+    answer = [problem and str(problem)]
     broadcast_object_list(answer)
+    if problem:
+        raise problem
     if answer[0] is not None:
         raise InputError(answer[0])
     if not is_main_process():  # on another machine its own tars may lie

@@ -129,7 +129,7 @@ class Tars:
         return map(os.path.isfile, map(self.path, names))
 
     def _glob(self, pattern: str) -> list[str]:
-        return glob.glob(pattern, root_dir=self.root, recursive=True)
+        return [name for name in glob.glob(pattern, root_dir=self.root, recursive=True) if os.path.isfile(self.path(name))]
 
 
 class RemoteTars(Tars):

@@ -215,6 +215,7 @@ def test_where_no_images_are_is_said(tmp_path, said):
     (tmp_path / 'x.tar.gz').write_bytes(b'\x1f\x8b')
     with pytest.raises(InputError, match="'x.tar.gz' is compressed"):
         TarImages(str(tmp_path), views=VIEWS)
+    (tmp_path / 'folder.tar').mkdir()
     with pytest.raises(InputError, match=r'3 of the tars of .* do not exist, first 08.tar, 09.tar, 10.tar'):
         TarImages(str(tmp_path), ['{08..10}.tar'], views=VIEWS)
     with tarfile.open(tmp_path / 'empty.tar', 'w'):
@@ -249,6 +250,19 @@ def test_one_process_looks_through_the_tars_and_its_refusal_is_that_of_all(shard
         torch.distributed.destroy_process_group()
     output = run_ranks(rank, 2)
     assert output.count('is done') == 2
+
+
+def test_an_error_of_the_first_process_is_that_of_all(shards, monkeypatch):
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    def rank() -> None:
+        torch.distributed.init_process_group('gloo')
+        monkeypatch.setattr(tar_index, '_write', full)
+        with pytest.raises((OSError, InputError), match='No space left on device'):
+            TarImages(str(shards), views=VIEWS)
+        torch.distributed.destroy_process_group()
+    run_ranks(rank, 2)
 
 
 def test_tars_behind_an_address_are_copied_to_a_bounded_cache(shards, image_root, tmp_path, said):
