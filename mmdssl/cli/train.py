@@ -36,8 +36,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--random', action='store_true',
                         help='with --pretrained: the same network, but from random weights, to compare with')
     parser.add_argument('--data', metavar='PATH',
-                        help='pretraining: the images of a folder, a .txt list of paths or a COCO .json; other tasks: the root of '
-                        'the data set')
+                        help="pretraining: the images of a folder, a .txt list of paths, a COCO .json or tars ('shards/*.tar', their "
+                        'folder, s3://...); other tasks: the root of the data set')
     parser.add_argument('--knn', metavar='FOLDER',
                         help='pretraining: measure k-NN on FOLDER/train and FOLDER/val, with one folder per class')
     parser.add_argument('--dense', metavar='FOLDER',
@@ -45,7 +45,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         'with train and val in each')
     parser.add_argument('--dry-run', action='store_true',
                         help='build everything, run two steps, print what to expect and leave nothing behind')
-    return parser.parse_args(argv)
+    args, others = parser.parse_known_args(argv)
+    if others and not (args.data and all(other.endswith('.tar') for other in others)):
+        parser.error(f'unrecognized arguments: {" ".join(others)}')
+    if others:  # a pattern without quotes, which the shell wrote out
+        args.data = [args.data, *others]
+    return args
 
 
 def run(args: argparse.Namespace) -> None:

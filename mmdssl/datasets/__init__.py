@@ -17,13 +17,14 @@ from mmdssl.datasets.salient_objects import SalientObjects
 from mmdssl.datasets.samplers import EndlessSampler, EpochSampler
 from mmdssl.datasets.segmented_images import SegmentedImages
 from mmdssl.datasets.spair import SPair
+from mmdssl.datasets.tar_images import TarImages
 from mmdssl.datasets.transfer import TransferDataset
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.datasets.vip import VIP
 from mmdssl.datasets.voc_instances import VOCInstances
 from mmdssl.datasets.vos import VideoObjects
 
-__all__ = ['DAVIS', 'JHMDB', 'VIP', 'CocoBoxes', 'CocoImages', 'Copydays', 'EndlessSampler', 'EpochSampler', 'ImageDataset',
-           'ImageFolder', 'ImageList', 'LabelledFolder', 'LabelledViews', 'NYUDepth', 'RevisitedDataset', 'SPair', 'SalientObjects',
-           'SegmentedImages', 'TransferDataset', 'VOCBoxes', 'VOCInstances', 'VideoObjects', 'ViewGroup', 'Views', 'ViewsPreprocessor',
+__all__ = ['DAVIS', 'JHMDB', 'VIP', 'CocoBoxes', 'CocoImages', 'Copydays', 'EndlessSampler', 'EpochSampler', 'ImageDataset', 'ImageFolder',
+           'ImageList', 'LabelledFolder', 'LabelledViews', 'NYUDepth', 'RevisitedDataset', 'SPair', 'SalientObjects', 'SegmentedImages',
+           'TarImages', 'TransferDataset', 'VOCBoxes', 'VOCInstances', 'VideoObjects', 'ViewGroup', 'Views', 'ViewsPreprocessor',
            'collate_views', 'transforms']

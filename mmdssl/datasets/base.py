@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from mmdssl.datasets.images import read_rgb
+from mmdssl.datasets.packed import Chosen, ImageFiles, PackedPaths
 from mmdssl.datasets.seeding import seeded
 from mmdssl.datasets.transforms.crops import FULL_BOX, CropViews
 from mmdssl.datasets.views import Views
@@ -54,19 +56,26 @@ class ImageDataset(BaseDataset):
             raise InputError('a dataset needs at least one group of views: give it for instance '
                              'views=dict(global_=dict(size=224, scale=(.14, 1.), num=2))')
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
-        super().__init__(data_root=data_root, pipeline=pipeline, indices=indices)
+        super().__init__(data_root=data_root, pipeline=pipeline, indices=indices, serialize_data=False)  # what is packed stays so
         boxed = any(map(_is_boxed, self.views.values()))
         for transform in (*self.pipeline.transforms, *(getattr(view, 'before', None) for view in self.views.values())):
             if hasattr(transform, 'prepare'):
                 transform.prepare(self)
         self.crop_boxes = torch.tensor(FULL_BOX).repeat(len(self), 1).share_memory_() if boxed else None
 
-    def load_paths(self) -> list[str]:
+    def load_paths(self) -> Iterable[str]:
         """Paths of all images."""
         raise NotImplementedError
 
-    def load_data_list(self) -> list[dict]:
-        return [dict(img_path=path) for path in self.load_paths()]
+    def load_data_list(self) -> Sequence[dict]:
+        paths = self.load_paths()
+        return ImageFiles(paths if isinstance(paths, PackedPaths) else PackedPaths(paths, self.data_root))
+
+    def _get_unserialized_subset(self, indices: int | Sequence[int]) -> Sequence[dict]:
+        positions = np.arange(len(self.data_list))
+        if isinstance(indices, int):
+            return Chosen(self.data_list, positions[:indices] if indices >= 0 else positions[indices:])
+        return Chosen(self.data_list, positions[[*indices]])
 
     def read(self, info: dict) -> Image.Image | None:
         """The decoded image of what :meth:`get_data_info` gives, or None where it cannot be decoded."""

@@ -3,8 +3,11 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from mmdssl.datasets.base import ImageDataset
-from mmdssl.datasets.images import find_images
+from mmdssl.datasets.images import walk_images
+from mmdssl.datasets.packed import ImageFiles, PackedPaths
 from mmdssl.registry import DATASETS
 
 
@@ -17,14 +20,17 @@ class ImageFolder(ImageDataset):
     Arguments are those of :class:`ImageDataset`.
     """
 
-    def load_paths(self) -> list[str]:
-        return find_images(self.data_root)
+    def load_paths(self) -> PackedPaths:
+        return PackedPaths(walk_images(self.data_root), self.data_root)
 
-    def load_data_list(self) -> list[dict]:
-        infos = super().load_data_list()
-        start = len(os.path.join(self.data_root, ''))
-        folders = [info['img_path'][start:].split(os.sep)[:-1] for info in infos]
-        if not all(folders):
-            return infos
-        classes = {name: label for label, name in enumerate(sorted({path[0] for path in folders}))}
-        return [dict(info, label=classes[path[0]]) for info, path in zip(infos, folders)]
+    def load_data_list(self) -> ImageFiles:
+        paths, start, seen = self.load_paths(), len(os.path.join(self.data_root, '')), {}
+        # The number of the folder in the order in which they appear, 0 for images in none.
+        numbers = np.fromiter((seen.setdefault(folder, len(seen) + 1) if inside else 0
+                               for folder, inside, _ in (path[start:].partition(os.sep) for path in paths)), np.int32, len(paths))
+        if not numbers.all():
+            return ImageFiles(paths)
+        labels = np.zeros(len(seen) + 1, np.int32)
+        for label, name in enumerate(sorted(seen)):
+            labels[seen[name]] = label
+        return ImageFiles(paths, labels[numbers])

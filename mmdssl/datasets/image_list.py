@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.images import require_files
-from mmdssl.datasets.lists import read_lines
+from mmdssl.datasets.lists import each_line
+from mmdssl.datasets.packed import PackedPaths
 from mmdssl.registry import DATASETS
 
 
@@ -23,7 +25,8 @@ class ImageList(ImageDataset):
         self._list_file = os.path.join(data_root, ann_file)
         super().__init__(data_root or os.path.dirname(ann_file), **kwargs)
 
-    def load_paths(self) -> list[str]:
-        lines = read_lines(self._list_file, 'image', 'set ann_file to a text file with one image path per line', unique=False)
-        names = [line for line in lines if not line.startswith('#')]
-        return require_files([os.path.join(self.data_root, name) for name in names], self._list_file)
+    def load_paths(self) -> Sequence[str]:
+        lines = each_line(self._list_file, 'image', 'set ann_file to a text file with one image path per line')
+        root = os.path.join(self.data_root, '')
+        paths = (line if line.startswith('/') else root + line for line in lines if not line.startswith('#'))
+        return require_files(PackedPaths(paths, self.data_root), self._list_file)

@@ -5,7 +5,10 @@ import errno
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import BinaryIO
 
 import numpy as np
@@ -14,25 +17,31 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from mmdssl.datasets.packed import END, ImageFiles
 from mmdssl.errors import InputError
 
 # Photos beyond Pillow's limit of pixels have more bytes per pixel than this, even where they are of one colour; what is packed
 # more tightly is a bomb.
 BOMB_BYTES_PER_PIXEL = 0.01
+WORTH_LISTING = 32  # images that a list names in a folder
 NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
 
 
-def read_rgb(path: str) -> Image.Image | None:
+def read_rgb(path: str, opened: Callable[[str], BinaryIO] | None = None) -> Image.Image | None:
     """The image in a file as 8-bit RGB, or None where it cannot be decoded, see :func:`decode_rgb`.
 
     Pixels come as they are stored: an EXIF orientation is not applied, as in the usual loaders of ImageNet. Of several
     frames the first is read.
+
+    Args:
+        path: Of the file.
+        opened: What opens it; by default :func:`open_file`.
     """
     try:
-        with open_file(path) as file:
+        with (opened or open_file)(path) as file:
             return decode_rgb(file)
     except Exception as error:  # on broken data, decoders raise almost anything: OSError, SyntaxError, struct.error ...
-        if isinstance(error, MemoryError) or getattr(error, 'errno', None) in NOT_OF_THE_FILE:
+        if isinstance(error, (MemoryError, InputError)) or getattr(error, 'errno', None) in NOT_OF_THE_FILE:
             raise
         return None
 
@@ -99,7 +108,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def find_images(folder: str) -> list[str]:
-    """Sorted paths of all images below a folder, by their extension.
+    """Sorted paths of all images below a folder, by their extension; see :func:`walk_images`."""
+    return list(walk_images(folder))
+
+
+def walk_images(folder: str) -> Iterator[str]:
+    """Paths of all images below a folder, by their extension, in the order of text.
 
     Hidden files and folders are passed over, and so is what is no file: FIFOs, sockets, devices. Links are followed, but each file
     and folder counts once, however many links lead to it. A link to nothing counts as an image that cannot be decoded.
@@ -108,41 +122,79 @@ def find_images(folder: str) -> list[str]:
         InputError: The folder does not exist, or holds no image.
     """
     require_folder(folder)
-    found: dict[str, str] = {}  # by real path
-    walked: set[str] = set()
-    todo = [(folder, os.path.realpath(folder))]
+    walked: dict[str, str] = {}  # folders by real path
+    names: dict[str, str] = {}  # of the images of a folder, sorted, in one text
+    inside: dict[str, list[str]] = defaultdict(list)  # folders of a folder
+    linked: dict[str, tuple[str, str]] = {}  # folder and name of a link by the real path of the image
+    todo = [(folder, os.path.realpath(folder), None)]
     while todo:
         links = []
         while todo:  # what is really there first, so that it goes by its own path and not by a link's
-            parent, real = todo.pop()
+            path, real, parent = todo.pop()
             if real in walked:
                 continue
-            walked.add(real)
-            for entry in _visible(parent):
+            walked[real] = path
+            inside[parent].append(path)
+            images = []
+            for entry in _visible(path):
                 if entry.is_symlink():
-                    links.append(entry.path)
+                    links.append((entry.path, entry.name, path))
                 elif entry.is_dir():
-                    todo.append((entry.path, os.path.join(real, entry.name)))
+                    todo.append((entry.path, os.path.join(real, entry.name), path))
                 elif entry.is_file() and _is_image(entry.name):
-                    found[os.path.join(real, entry.name)] = entry.path
-        for path in sorted(links):
+                    images.append(entry.name)
+            names[path] = END.join(sorted(images))
+        for path, name, parent in sorted(links):
             if os.path.isdir(path):
-                todo.insert(0, (path, os.path.realpath(path)))
+                todo.insert(0, (path, os.path.realpath(path), parent))
             elif _is_image(path) and not _is_special(path):
-                found.setdefault(os.path.realpath(path), path)
-    if not found:
+                linked.setdefault(os.path.realpath(path), (parent, name))
+    _add_links(names, walked, linked)
+    if not any(names.values()):
         raise InputError(f"no image below '{folder}': point data_root to a folder that holds images "
                          f"({', '.join(IMG_EXTENSIONS)})")
-    return sorted(found.values())
+    return _in_order(folder, names, inside)
 
 
-def _visible(folder: str) -> list[os.DirEntry]:
+def _add_links(names: dict[str, str], walked: dict[str, str], linked: dict[str, tuple[str, str]]) -> None:
+    """Those to images that have not been found themselves."""
+    found: dict[str, set[str]] = {}
+    added: dict[str, list[str]] = defaultdict(list)
+    for real, (folder, name) in linked.items():
+        parent, base = os.path.split(real)
+        if parent in walked and parent not in found:
+            found[parent] = set(names[walked[parent]].split(END))
+        if base not in found.get(parent, ()):
+            added[folder].append(name)
+    for folder, more in added.items():
+        names[folder] = END.join(sorted([*filter(None, names[folder].split(END)), *more]))
+
+
+def _in_order(folder: str, names: dict[str, str], inside: dict[str, list[str]]) -> Iterator[str]:
+    """All paths as sorting them would give, from folders whose images are sorted."""
+    todo: list[str | tuple[str, list[str]]] = [folder]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, tuple):
+            front, some = part
+            yield from (front + name for name in some)
+            continue
+        front, images, parts, start = os.path.join(part, ''), [*filter(None, names[part].split(END))], [], 0
+        for child in sorted(os.path.join(path, '') for path in inside[part]):
+            end = bisect_left(images, child[len(front):])
+            parts += [(front, images[start:end]), child[:-1]]
+            start = end
+        todo += reversed([*parts, (front, images[start:])])
+
+
+def _visible(folder: str) -> Iterator[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith('.')]
+            for entry in entries:
+                if not entry.name.startswith('.'):
+                    yield entry
     except OSError as error:
         print_log(f"'{folder}' cannot be read ({error.strerror}): what is in it is left out", 'current', logging.WARNING)
-        return []
 
 
 def _is_image(name: str) -> bool:
@@ -160,26 +212,49 @@ def require_folder(folder: str) -> None:
         raise InputError(f"'{folder}' is not a folder: set data_root to the folder that holds the images")
 
 
-def require_files(paths: Sequence[str], source: str) -> list[str]:
+def require_files(paths: Sequence[str], source: str) -> Sequence[str]:
     """The paths as given, without FIFOs, sockets, devices and folders; an InputError if there is none, or names those that do not exist.
 
     Args:
         source: The file that lists the paths.
     """
-    files = [path for path in paths if os.path.isfile(path)]
-    missing = [path for path in paths if not os.path.exists(path)] if len(files) < len(paths) else []
+    is_file = np.fromiter(_are_files(paths), bool, len(paths))
+    if is_file.all() and len(paths):
+        return paths
+    missing = [paths[i] for i in np.flatnonzero(~is_file).tolist() if not os.path.exists(paths[i])]
     if missing:
         raise InputError(f"{len(missing)} of the {len(paths)} images named in '{source}' do not exist, first "
                          f"{', '.join(missing[:3])}: check data_root and the prefix of the image paths")
-    if not files:
+    if not is_file.any():
         raise InputError(f"'{source}' names no image: check that it is the right file")
-    return files
+    return [path for path, kept in zip(paths, is_file.tolist()) if kept]
 
 
-def image_names(dataset: Dataset) -> list[str]:
-    """The images of a dataset, below its root, in its order."""
+def _are_files(paths: Iterable[str]) -> Iterator[bool]:
+    """``os.path.isfile`` of each; of many in a folder, it is listed, which takes less than to ask for each, above all over a network."""
+    for folder, group in groupby(paths, lambda path: path[:path.rfind('/') + 1]):
+        some = list(group)
+        there, begin = _files_in(folder or '.') if len(some) >= WORTH_LISTING else (), len(folder)
+        yield from [path[begin:] in there or os.path.isfile(path) for path in some]
+
+
+def _files_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
+
+
+def image_names(dataset: Dataset) -> Iterable[str]:
+    """The images of a dataset, below its root, in its order; of a dataset with ``image_names()`` what that says."""
+    if hasattr(dataset, 'image_names'):
+        return dataset.image_names()
     if not hasattr(dataset, 'get_data_info'):
         return [type(dataset).__name__, str(len(dataset))]
     root = getattr(dataset, 'data_root', None) or ''
+    infos = dataset.data_list if isinstance(getattr(dataset, 'data_list', None), ImageFiles) else None
+    if infos is not None:
+        return (path.removeprefix(root) for path in infos.paths)
     infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return [str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos]
+    return (str(info.get('img_path', info.get('name', ''))).removeprefix(root) for info in infos)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from torchvision.transforms import functional as F
 from mmdssl.arguments import PositiveInt, Range
 from mmdssl.datasets.images import find_images, read_rgb, require_folder
 from mmdssl.datasets.lists import read_lines
+from mmdssl.datasets.packed import ImageFiles, PackedPaths
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
 
@@ -68,9 +70,9 @@ class LabelledFolder(BaseDataset):
         self.interpolation = F.InterpolationMode(interpolation)
         self.classes: list[str] = []
         self.subset: str | None = None
-        super().__init__(data_root=data_root)
+        super().__init__(data_root=data_root, serialize_data=False)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> ImageFiles:
         self.classes = class_names(self.data_root)
         paths = [find_images(os.path.join(self.data_root, name)) for name in self.classes]
         total = sum(map(len, paths))
@@ -80,7 +82,8 @@ class LabelledFolder(BaseDataset):
         elif self.names:
             paths = self._listed(paths)
             self.subset = f'{sum(map(len, paths))} of {total} images, listed in {os.path.basename(self.names)}'
-        return [dict(img_path=path, label=label) for label, members in enumerate(paths) for path in members]
+        labels = np.repeat(np.arange(len(paths), dtype=np.int32), [*map(len, paths)])
+        return ImageFiles(PackedPaths(chain.from_iterable(paths), self.data_root), labels)
 
     def _subset(self, paths: list[list[str]]) -> list[list[str]]:
         """The same images in every run: about ``fraction`` of all, equally many of each class."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from PIL import Image
 
 from mmdssl.datasets.base import ImageDataset
+from mmdssl.datasets.packed import ImageFiles
 from mmdssl.registry import DATASETS
 
 
@@ -39,7 +40,9 @@ class LabelledViews(ImageDataset):
     def subset(self) -> str | None:
         return getattr(self.labelled, 'subset', None)
 
-    def load_data_list(self) -> list[dict]:
+    def load_data_list(self) -> Sequence[dict]:
+        if isinstance(self.labelled.data_list, ImageFiles):
+            return self.labelled.data_list
         return [dict(img_path=info.get('img_path', info.get('name')), label=info.get('label'))
                 for info in map(self.labelled.get_data_info, range(len(self.labelled)))]
 

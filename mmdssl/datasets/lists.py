@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 
 from mmengine.logging import print_log
@@ -23,19 +25,7 @@ def read_lines(path: str | Path, what: str, remedy: str, unique: bool = True) ->
     Raises:
         InputError: The file does not exist, cannot be read, or is empty.
     """
-    try:
-        with open_file(str(path)) as file:
-            text = file.read().decode('utf-8-sig')
-    except FileNotFoundError:
-        raise InputError(f"'{path}' does not exist: {remedy}") from None
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read ({error}): {remedy}") from None
-    except UnicodeDecodeError as error:
-        number = error.object[:error.start].count(b'\n') + 1
-        raise InputError(f"'{path}' cannot be read, line {number} is no text in UTF-8: save the file in UTF-8, or {remedy}") from None
-    lines = [line.strip() for line in text.replace('\r', '\n').split('\n') if line.strip()]
-    if not lines:
-        raise InputError(f"'{path}' names no {what}: write one per line")
+    lines = [*each_line(path, what, remedy)]
     if not unique:
         return lines
     once = Counter(lines)
@@ -44,3 +34,29 @@ def read_lines(path: str | Path, what: str, remedy: str, unique: bool = True) ->
         print_log(f"{len(lines) - len(once)} of the {len(lines)} lines of '{path}' are there again, first '{again}': each counts once",
                   'current', logging.WARNING)
     return list(once)
+
+
+def each_line(path: str | Path, what: str, remedy: str) -> Iterator[str]:
+    """The lines that :func:`read_lines` gives, as often as they are there, one after the other."""
+    empty = True
+    try:
+        with open_file(str(path)) as file, TextIOWrapper(file, 'utf-8-sig') as text:
+            for line in map(str.strip, text):
+                if line:
+                    empty = False
+                    yield line
+    except FileNotFoundError:
+        raise InputError(f"'{path}' does not exist: {remedy}") from None
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error}): {remedy}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"'{path}' cannot be read, line {_undecodable(path)} is no text in UTF-8: save the file in UTF-8, or "
+                         f'{remedy}') from None
+    if empty:
+        raise InputError(f"'{path}' names no {what}: write one per line")
+
+
+def _undecodable(path: str | Path) -> int:
+    """The number of the first line that is no text in UTF-8."""
+    with open_file(str(path)) as file:
+        return next((number for number, line in enumerate(file, 1) if line.decode(errors='ignore').encode() != line), 1)

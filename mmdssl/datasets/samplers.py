@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sized
-from itertools import count, repeat
+from itertools import chain, count, repeat
 
 import numpy as np
 from mmengine.dist import get_dist_info
@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 from mmdssl.arguments import NonNegativeInt, PositiveInt
 from mmdssl.errors import InputError
 from mmdssl.registry import DATA_SAMPLERS
+
+CHUNK = 4096  # keys that are made at a time
 
 
 @DATA_SAMPLERS.register_module()
@@ -25,32 +27,61 @@ class EpochSampler(Sampler):
     ranks as there are, in views of its own (repeated augmentation, Hoffer et al., 2020; DeiT has 3). Keys are then ``(seed, epoch,
     index, copy)``.
 
+    With ``shards_together``, the order suits a store from which near images come faster, such as tars on an object store: shards are
+    shuffled, then the images of so many shards at a time among each other. A rank reads from so many shards at once, and as many processes
+    as there may be still see together what one would.
+
     Args:
-        dataset: Its length is what is used.
+        dataset: Its length is what is used, and with ``shards_together`` its ``shard_sizes``.
         shuffle: Draw a new order in each epoch, from the seed and the epoch alone.
         seed: Non-negative, the same on all ranks; MMEngine gives ``randomness.seed``, or None, which is 0, where ranks have
             seeds of their own.
         repeats: How often an image comes in an epoch, if it does.
+        shards_together: Among how many shards images are shuffled; None for all images of the dataset.
+
+    Raises:
+        InputError: ``shards_together`` is given, and the dataset is not in shards.
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: NonNegativeInt | None = 0, repeats: PositiveInt = 1):
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: NonNegativeInt | None = 0, repeats: PositiveInt = 1,
+                 shards_together: PositiveInt | None = None):
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.used = self.size - self.size % self.world_size
         self.shuffle = shuffle
         self.repeats = repeats
         self.seed = seed or 0
+        self.shards_together = shards_together
+        if shards_together and not hasattr(dataset, 'shard_sizes'):
+            raise InputError(f'train_dataloader.sampler has shards_together={shards_together}, and the images of '
+                             f'{type(dataset).__name__} are not in shards: leave it out, or train on TarImages')
+        self.shard_sizes = dataset.shard_sizes if shards_together else None
         self.epoch = 0
         self._skipped = 0
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
-        order = np.arange(self.size)
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        order = self._order()
         start, self._skipped = self._skipped, 0
         columns = [order] if self.repeats == 1 else [order.repeat(self.repeats)[:self.size], np.arange(self.size) % self.repeats]
-        mine = (column[self.rank:self.used:self.world_size][start:].tolist() for column in columns)
-        return zip(repeat(self.seed), repeat(self.epoch), *mine)
+        mine = [column[self.rank:self.used:self.world_size][start:] for column in columns]
+        chunks = ((column[first:first + CHUNK].tolist() for column in mine) for first in range(0, len(mine[0]), CHUNK))
+        seed, epoch = self.seed, self.epoch
+        return chain.from_iterable(zip(repeat(seed), repeat(epoch), *chunk) for chunk in chunks)
+
+    def _order(self) -> np.ndarray:
+        """The images of the epoch, on all ranks."""
+        order = np.arange(self.size)
+        if not self.shuffle:
+            return order
+        draws = np.random.default_rng((self.seed, self.epoch))
+        if self.shards_together is None:
+            draws.shuffle(order)
+            return order
+        shards = draws.permutation(len(self.shard_sizes))
+        ends = np.cumsum(self.shard_sizes)
+        blocks = np.split(shards, range(self.shards_together, len(shards), self.shards_together))
+        together = (np.concatenate([order[ends[i] - self.shard_sizes[i]:ends[i]] for i in block]) for block in blocks)
+        return np.concatenate([draws.permutation(block) for block in together])
 
     def __len__(self) -> int:
         """Samples of this rank in a whole epoch."""

@@ -5,19 +5,24 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from glob import glob
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.datasets.images import find_images
 from mmdssl.datasets.labelled_folder import class_names
+from mmdssl.datasets.tars import is_address
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import plain_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SHARED_BY_SOURCES = ('views', 'pipeline')
 FOLDERS = 'images', 'masks'
+TAR = re.compile(r'\.(tar(\.\w+)?|tgz)$')  # the compressed ones too, of which the data set says what is wrong
+SHARDS_TOGETHER = 16  # tars behind an address among which images are shuffled
 # What the folders of a data set are also called.
 SYNONYMS = {'training': 'train', 'validation': 'val'}
 # Images, and patches in the memory, of validation by patches during pretraining.
@@ -36,25 +41,27 @@ def name_folders(cfg: Config, options: Mapping[str, object]) -> None:
             node[key] = folder
 
 
-def use_data(cfg: Config, path: str, knn: str | None = None) -> None:
+def use_data(cfg: Config, path: str | Sequence[str], knn: str | None = None) -> None:
     """Apply ``--data`` and ``--knn`` of the tools.
 
     Args:
         cfg: The config, changed in place.
-        path: For pretraining, images: a folder, a ``.txt`` list of paths or a COCO ``.json``. For protocols and classification a folder
-            with ``train`` and ``val``, one folder per class in each, whose number the model follows. For other tasks the root of the
-            data set, laid out as COCO, ADE20K or DAVIS is.
+        path: For pretraining, images: a folder, a ``.txt`` list of paths, a COCO ``.json``, or tars: their folder, a pattern, an address of
+            these, or several paths. For protocols and classification a folder with ``train`` and ``val``, one folder per class in each,
+            whose number the model follows. For other tasks the root of the data set, laid out as COCO, ADE20K or DAVIS is.
         knn: For pretraining, a folder with ``train`` and ``val``, one folder per class in each.
 
     Raises:
         InputError: Something is not there.
     """
-    if not Path(path).exists():
-        raise InputError(f"--data '{path}' does not exist: give a folder of images, a .txt list of paths, a COCO .json, or the root "
-                         'of a data set')
     trained = (cfg.get('train_dataloader') or {}).get('dataset', {})
-    if 'views' in trained and 'dataset' not in trained:
-        _use_images(cfg, path)
+    pretrains = 'views' in trained and 'dataset' not in trained
+    tars = _tars(path) if pretrains else None
+    if tars is None and (not isinstance(path, str) or not Path(path).exists()):
+        raise InputError(f"--data '{path if isinstance(path, str) else ' '.join(path)}' does not exist: give a folder of images, a .txt "
+                         'list of paths, a COCO .json, tars, or the root of a data set')
+    if pretrains:
+        _use_images(cfg, path, tars)
         if not knn:  # what the config says of k-NN belongs to its own images
             cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     elif 'bank' in (cfg.get('test_cfg') or {}):
@@ -157,9 +164,40 @@ def _is_imagenet(folder: Path) -> bool:
     return len(classes) == 1000 and all(re.fullmatch(r'n\d{8}', name) for name in classes)
 
 
-def _use_images(cfg: Config, path: str) -> None:
+def _tars(path: str | Sequence[str]) -> dict | None:
+    """The source of images that are in tars: a folder that holds no others, a file, a pattern, an address, several; None for other data."""
+    paths = [path] if isinstance(path, str) else [*path]
+    if len(paths) == 1 and (os.path.isdir(paths[0]) or not TAR.search(paths[0])):
+        is_folder = is_address(paths[0]) or os.path.isdir(paths[0]) and _holds_only_tars(paths[0])
+        return dict(type='mmdssl.TarImages', data_root=paths[0]) if is_folder else None
+    if not all(map(TAR.search, paths)):
+        return None
+    plain = [each if os.path.exists(each) else re.match(r'[^*?\[{]*', each)[0] for each in paths]
+    root = os.path.commonprefix(plain)  # noqa: RUF071, of addresses commonpath makes one slash of two
+    root = root[:root.rfind('/') + 1]
+    names = sorted(each[len(root):] for each in paths)
+    if len(names) > 1 and not is_address(root) and names == sorted(glob('*.tar', root_dir=root or None)):  # as a shell wrote out
+        names = ['*.tar']
+    return dict(type='mmdssl.TarImages', data_root=root.rstrip('/') or root or '.', shards=names)
+
+
+def _holds_only_tars(folder: str) -> bool:
+    """Whether there are tars below a folder, and no images."""
+    found = False
+    for _, _, names in os.walk(folder, followlinks=True):
+        if any(name.lower().endswith(IMG_EXTENSIONS) for name in names):
+            return False
+        found = found or any(map(TAR.search, names))
+    return found
+
+
+def _use_images(cfg: Config, path: str, tars: dict | None) -> None:
     """Train on other images, in the same views."""
-    if Path(path).is_dir():
+    if tars:
+        source = tars
+        if is_address(tars['data_root']):
+            cfg.train_dataloader.sampler['shards_together'] = SHARDS_TOGETHER
+    elif Path(path).is_dir():
         source = dict(type='mmdssl.ImageFolder', data_root=path)
     elif path.endswith('.json'):
         source = dict(type='mmdssl.CocoImages', ann_file=path, data_prefix=dict(img=str(_coco_folder(Path(path)))))

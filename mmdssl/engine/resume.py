@@ -24,7 +24,8 @@ DECIDING = ('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'opti
             'efficient_conv_bn_eval')
 MAY_CHANGE = re.compile('|'.join([
     rf'train_dataloader\.({"|".join(sorted(OF_A_LOADER))})',
-    r'train_dataloader\.dataset\.(.+\.)?(data_root|ann_file|backend_args|data_prefix\..+)',  # moved; the names of images are compared
+    # moved; the names of images are compared
+    r'train_dataloader\.dataset\.(.+\.)?(data_root|ann_file|backend_args|data_prefix\..+|shards(\..+)?|index|cache|cache_gb)',
     r'train_dataloader\.batch_size',  # compared together with the number of processes
     r'train_cfg\.(val_begin|val_interval|val_before_train|dynamic_intervals.*)',
     r'model\.(.+\.)?(init_cfg|pretrained|checkpointing|with_cp)(\..+)?',  # initial weights, and memory for time

@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 
+LINES = 65536  # of a text that are in memory at a time
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmsegmentation')
 
 
@@ -71,7 +73,11 @@ def is_recorded(path: str | Path, fields: Mapping) -> bool:
 
 def fingerprint_text(lines: Iterable[str]) -> str:
     """A short name for a text, such as a config or the list of a dataset's files."""
-    return hashlib.sha256('\n'.join(lines).encode(errors='surrogateescape')).hexdigest()[:16]  # names of files need not be UTF-8
+    digest, lines, between = hashlib.sha256(), iter(lines), ''
+    while some := [*islice(lines, LINES)]:
+        digest.update((between + '\n'.join(some)).encode(errors='surrogateescape'))  # names of files need not be UTF-8
+        between = '\n'
+    return digest.hexdigest()[:16]
 
 
 def fingerprint_file(path: str | Path) -> str:

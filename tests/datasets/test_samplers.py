@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import chain, islice
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import DistSamplerSeedHook
@@ -105,6 +106,61 @@ def test_repeated_augmentation(world_size, monkeypatch):
     resumed = sampler_of(0, world_size, monkeypatch, size=96, repeats=3)
     resumed.skip(7)
     assert list(resumed) == ranks[0][7:]
+
+
+class Shards:
+    """Ten tars, one of them empty."""
+    shard_sizes = np.array([10, 12, 1, 0, 20, 7, 13, 15, 5, 20])
+
+    def __len__(self):
+        return 103
+
+
+def in_shards(rank: int, world_size: int, monkeypatch, **kwargs) -> EpochSampler:
+    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (rank, world_size))
+    return EpochSampler(Shards(), shards_together=3, **kwargs)
+
+
+def test_shards_are_shuffled_and_images_among_some_of_them(monkeypatch):
+    shard = np.repeat(np.arange(10), Shards.shard_sizes)
+    orders = []
+    for epoch in range(3):
+        sampler = in_shards(0, 1, monkeypatch, seed=2)
+        sampler.set_epoch(epoch)
+        order = [index for *_, index in sampler]
+        assert sorted(order) == list(range(103)) and order == [index for *_, index in sampler]
+        orders.append(order)
+        drawn = np.random.default_rng((2, epoch)).permutation(10).tolist()
+        for block in (drawn[0:3], drawn[3:6], drawn[6:9], drawn[9:]):
+            some, order = order[:Shards.shard_sizes[block].sum()], order[Shards.shard_sizes[block].sum():]
+            assert {*shard[some].tolist()} == {*block} - {3} and (len(block) == 1 or np.any(np.diff(shard[some], n=2)))
+    assert len({tuple(order) for order in orders}) == 3
+
+
+@pytest.mark.parametrize('world_size', [2, 4])
+def test_in_shards_too_ranks_see_what_one_process_sees_and_resume_in_an_epoch(world_size, monkeypatch):
+    whole = list(in_shards(0, 1, monkeypatch, seed=1))
+    ranks = [list(in_shards(rank, world_size, monkeypatch, seed=1)) for rank in range(world_size)]
+    assert [key for step in zip(*ranks) for key in step] == whole[:103 - 103 % world_size]
+    resumed = in_shards(1, world_size, monkeypatch, seed=1)
+    resumed.skip(9)
+    assert list(resumed) == ranks[1][9:] and list(resumed) == ranks[1]
+    assert [key[2] for key in in_shards(0, 1, monkeypatch, shuffle=False)] == list(range(103))
+
+
+def test_images_that_are_in_no_shards_are_not_shuffled_by_them():
+    with pytest.raises(InputError, match='shards_together=2, and the images of range are not in shards: leave it out, or train on'):
+        EpochSampler(range(5), shards_together=2)
+
+
+@pytest.mark.parametrize('chunk', [1, 5, 1000])
+def test_the_order_is_that_of_all_runs_so_far(chunk, monkeypatch):
+    monkeypatch.setattr(samplers, 'CHUNK', chunk)
+    order = np.arange(103)
+    np.random.default_rng((7, 2)).shuffle(order)
+    sampler = sampler_of(1, 2, monkeypatch, seed=7)
+    sampler.set_epoch(2)
+    assert list(sampler) == [(7, 2, index) for index in order[1:102:2].tolist()]
 
 
 def test_an_endless_one_goes_through_the_epochs_and_skips_whole_ones_too(monkeypatch):

@@ -103,7 +103,7 @@ def dtd(tmp_path, monkeypatch) -> Path:
 def test_parts_can_be_joined_and_names_tell_them(dtd):
     dataset = TransferDataset('dtd', str(dtd), ['train', 'val'], 10, 8)
     assert labels(dataset) == [0, 1, 2, 3, 0, 1, 2, 3]
-    names = image_names(dataset)
+    names = [*image_names(dataset)]
     assert [name.split('/')[0] for name in names] == 4 * ['train'] + 4 * ['val'] and len(set(names)) == 8
     assert torch.equal(dataset[7]['image'], TransferDataset('dtd', str(dtd), 'val', 10, 8)[3]['image'])
 

@@ -12,6 +12,36 @@ from mmdssl.errors import InputError
 ROOT = Path(__file__).parents[2] / 'configs'
 
 
+def source(path) -> dict:
+    cfg = Config.fromfile(ROOT / 'small/dino.py')
+    use_data(cfg, path)
+    dataset, sampler = cfg.train_dataloader.dataset, cfg.train_dataloader.sampler
+    return {key: dataset.get(key) for key in ('type', 'data_root', 'shards')} | dict(together=sampler.get('shards_together'))
+
+
+def test_tars_of_all_ways_to_name_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('shards/0.tar', 'shards/1.tar', 'shards/about.json', 'deep/a/2.tar', 'deep/b/3.tar', 'zipped/4.tar.gz', 'mixed/5.tar',
+                 'mixed/a/6.jpg'):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    for path, root, shards in (
+            ('shards', 'shards', None), ('deep', 'deep', None), ('zipped', 'zipped', None), ('shards/*.tar', 'shards', ['*.tar']),
+            ('deep/*/*.tar', 'deep', ['*/*.tar']), ('shards/{0..1}.tar', 'shards', ['{0..1}.tar']), ('*/0.tar', '.', ['*/0.tar']),
+            (['shards/0.tar', 'shards/1.tar'], 'shards', ['*.tar']), ('shards/1.tar', 'shards', ['1.tar']),
+            (['deep/b/3.tar', 'deep/a/2.tar'], 'deep', ['a/2.tar', 'b/3.tar']),
+            (f'{tmp_path}/deep/?/2.tar', f'{tmp_path}/deep', ['?/2.tar']),
+            ('zipped/4.tar.gz', 'zipped', ['4.tar.gz']), (['shards/0.tar', f'{tmp_path}/deep/a/2.tar'], '.', sorted(
+                ['shards/0.tar', f'{tmp_path}/deep/a/2.tar']))):
+        assert source(path) == dict(type='mmdssl.TarImages', data_root=root, shards=shards, together=None)
+    for path, root, shards in (('s3://b/tars/*.tar', 's3://b/tars', ['*.tar']), ('https://host/x/{00..11}.tar', 'https://host/x', [
+            '{00..11}.tar']), ('gs://b/tars', 'gs://b/tars', None)):
+        assert source(path) == dict(type='mmdssl.TarImages', data_root=root, shards=shards, together=16)
+    assert source('mixed')['type'] == 'mmdssl.ImageFolder'
+    with pytest.raises(InputError, match="--data 'shards/about.json shards/0.tar' does not exist"):
+        source(['shards/about.json', 'shards/0.tar'])
+
+
 def test_coco_with_its_folders_inside_images(tmp_path):
     for part in ('train2017', 'val2017'):
         (tmp_path / 'images' / part).mkdir(parents=True)

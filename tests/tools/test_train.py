@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 from itertools import count
 from pathlib import Path
 
@@ -167,6 +168,14 @@ def test_mistakes_in_the_config_are_said_in_a_line(main, here, capsys, monkeypat
     assert error.startswith(f'error: {message}') and error.count('\n') == 1
 
 
+@pytest.mark.parametrize('arguments', [
+    ['more'], ['--data', 'mine', 'more.tar', 'more'], ['more.tar'], ['--data', 'a.tar', '--mor', 'b.tar']])
+def test_arguments_that_are_no_more_tars_are_refused(main, capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        main(['tiny.py', *arguments])
+    assert end.value.code == 2 and 'error: unrecognized arguments: ' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('option', ['train_cfg.max_epochs', 'val_evaluator.k=[1,(2'])
 def test_an_option_that_cannot_be_read_is_said_in_a_line(main, capsys, option):
     with pytest.raises(SystemExit) as end:
@@ -265,15 +274,19 @@ def test_each_evaluation_of_a_killed_run_is_recorded_once(main, here, monkeypatc
     assert killed == whole and [record['epoch'] for record in whole] == [0, 1, 2]
 
 
-@pytest.mark.parametrize('kind', ['folder', 'list', 'coco'])
+@pytest.mark.parametrize('kind', ['folder', 'list', 'coco', 'tars'])
 def test_own_images_are_trained_on_without_knn(main, here, kind, capsys):
     images(here / 'mine/photos', 5)
     (here / 'mine/list.txt').write_text('\n'.join(f'photos/{i}.png' for i in range(5)))
     (here / 'mine/annotations').mkdir()
     coco = here / 'mine/annotations/instances_photos.json'
     coco.write_text(json.dumps(dict(images=[dict(id=i, file_name=f'{i}.png') for i in range(5)])))
-    path = dict(folder='mine', list='mine/list.txt', coco=str(coco))[kind]
-    assert main(['tiny.py', '--data', path, '--work-dir', kind, '--cfg-options', 'train_cfg.max_epochs=1']) == 0
+    for part in range(2):
+        with tarfile.open(here / f'mine/{part}.tar', 'w') as tar:
+            for i in range(3):
+                tar.add(here / f'mine/photos/{i}.png', f'{i}.png')
+    paths = dict(folder=['mine'], list=['mine/list.txt'], coco=[str(coco)], tars=['mine/0.tar', 'mine/1.tar'])[kind]
+    assert main(['tiny.py', '--data', *paths, '--work-dir', kind, '--cfg-options', 'train_cfg.max_epochs=1']) == 0
     assert (here / kind / 'epoch_1.pth').exists() and not (here / kind / 'results.jsonl').exists()
     assert capsys.readouterr().out.count('k-NN is off: give --knn FOLDER') == 1
     dumped = (here / kind / 'tiny.py').read_text()
