@@ -9,7 +9,7 @@ from mmdssl.results.records import read_records
 
 ROOT = Path(__file__).parents[2]
 SMALLER = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 'train_dataloader.persistent_workers=False',
-           'train_cfg.max_epochs=1', 'val_dataloader.num_workers=0', 'val_cfg.bank.num_workers=0']
+           'train_cfg.max_epochs=2', 'train_cfg.val_interval=2', 'val_dataloader.num_workers=0', 'val_cfg.bank.num_workers=0']
 
 
 def test_the_example_trains_and_is_evaluated_by_its_own_commands(small_set, blocks, tmp_path, monkeypatch):

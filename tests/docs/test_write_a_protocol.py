@@ -21,6 +21,7 @@ def test_the_example_runs_by_its_own_commands(small_set, blocks, tmp_path, tiny_
     protocol, config, _ = blocks('write_a_protocol', 'python')
     (tmp_path / 'my_protocols.py').write_text(protocol)
     (tmp_path / 'nearest_mean.py').write_text(config.replace('./configs', str(ROOT / 'configs')))
+    torch.manual_seed(1)  # not the weights of --random
     save_backbone(MODELS.build(tiny_backbone), tmp_path / 'checkpoint.safetensors', tiny_backbone)
     monkeypatch.syspath_prepend(str(tmp_path))
     commands, = blocks('write_a_protocol', 'bash')
