@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
 from PIL import Image
 from processes import load_tool
-from torch import nn
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
@@ -65,7 +62,8 @@ COMMANDS = {
     'python tools/report.py WORK_DIR WORK_DIR --out report.html': 'run',
     'python tools/draw.py CHECKPOINT --images FOLDER': 'run',
     'python tools/draw.py work_dirs/pqcl/backbone.safetensors --images FOLDER': 'as python tools/draw.py CHECKPOINT --images FOLDER',
-    'python tools/draw.py work_dirs/quickstart/run/epoch_15.pth --images work_dirs/quickstart/world/imagenet/val --number 4 --size 128': 'run',
+    'python tools/draw.py work_dirs/quickstart/run/epoch_15.pth --images work_dirs/quickstart/world/imagenet/val --number 4 --size 128':
+        'run',
     'python tools/benchmark.py CHECKPOINT': 'plan',
     'python tools/benchmark.py work_dirs/pqcl/backbone.safetensors': 'as python tools/benchmark.py CHECKPOINT',
     'python tools/benchmark.py work_dirs/quickstart/run/backbone.safetensors': 'as python tools/benchmark.py CHECKPOINT',

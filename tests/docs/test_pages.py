@@ -15,7 +15,8 @@ def anchors(page: Path) -> set[str]:
     """Of its headings, as GitHub makes them, and those that are set by hand."""
     text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
     titles = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
-    return {re.sub(r'[^\w\- ]', '', title.lower()).strip().replace(' ', '-') for title in titles} | set(re.findall(r'^\((\S+)\)=$', text, re.M))
+    made = {re.sub(r'[^\w\- ]', '', title.lower()).strip().replace(' ', '-') for title in titles}
+    return made | set(re.findall(r'^\((\S+)\)=$', text, re.MULTILINE))
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
@@ -45,7 +46,7 @@ def test_errors_that_are_explained_are_those_of_the_code():
     ours = (ROOT / 'docs/questions.md').read_text().partition('## OpenMMLab')[0]
     headings = re.findall(r'^### `(.*)`$', ours, re.MULTILINE)
     assert len(headings) > 15
-    code = re.sub(r'''['"]\s*\n\s*f?['"]''', '', SOURCE)  # sentences over several lines
+    code = re.sub(r"""['"]\s*\n\s*f?['"]""", '', SOURCE)  # sentences over several lines
     for heading in headings:
         for part in heading.split('...'):
             assert part.strip(' ,:') in code, heading

@@ -73,7 +73,8 @@ def test_the_detector_of_the_readme_builds(tmp_path):
 
 def test_a_project_inherits(config):
     cfg = config(PROJECT)
-    assert cfg.model.type == 'PQCL' and cfg.train_dataloader.batch_size == 32 and (cfg.default_scope, cfg.runner_type) == ('mmdssl', 'Runner')
+    assert cfg.model.type == 'PQCL' and cfg.train_dataloader.batch_size == 32
+    assert (cfg.default_scope, cfg.runner_type) == ('mmdssl', 'Runner')
 
 
 def test_timm_computes_the_same(block, small, monkeypatch):

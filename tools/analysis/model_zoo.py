@@ -2,8 +2,9 @@
 
     python tools/analysis/model_zoo.py [RUN ...] [--data NAME] [--command COMMAND] [--address URL]
 
-Each RUN, the work dir of a finished pretraining, becomes an entry, or takes the place of the one with the same file: what its records say, the
-SHA-256 of its backbone.safetensors, the command that made it, and where the file can be had. Without RUN the pages are written anew.
+Each RUN, the work dir of a finished pretraining, becomes an entry, or takes the place of the one with the same file: what its records
+say, the SHA-256 of its backbone.safetensors, the command that made it, and where the file can be had. Without RUN the pages are written
+anew.
 """
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ from mmdssl.results.runs import Run, read_run
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = ROOT / 'docs/model_zoo.jsonl'
 METRIC = 'knn20_top1'
+WHEN = 'before', 'after'
 # What README.md compares with: detection, because that is what pretraining is for here.
 TASK, DATA, FRAMEWORK = 'detection', 'coco', 'mask-rcnn-1x'
 NETWORKS = 'vit-s/16', 'resnet50'
@@ -29,18 +31,19 @@ DASH = '–'
 # What is to be known of the data of entries.
 NOTES = {
     'Tiny ImageNet, 20 classes': """\
-**Small runs**, five epochs of 10,000 images of 64 px on a processor's core: they show that the methods learn, not how good they are. Their files are not
-published; the commands train them anew, at the commit that is named (`+`: with changes that were not committed). `SET` is 20 classes of Tiny ImageNet, sorted into
-folders: `SET/train` has 500 images a class, `SET/val` the 50 of its validation. The classes are n01641577, n02106662, n02124075, n02132136, n02279972,
-n02364673, n02802426, n03201208, n03854065, n03891332, n03970156, n04067472, n04099969, n04146614, n04507155, n04540053, n07749582, n07873807,
-n07920052 and n09246464.
+**Small runs**, five epochs of 10,000 images of 64 px on a processor's core: they show that the methods learn, not how good they are. Their
+files are not published; the commands train them anew, at the commit that is named (`+`: with changes that were not committed). `SET` is 20
+classes of Tiny ImageNet, sorted into folders: `SET/train` has 500 images a class, `SET/val` the 50 of its validation. The classes are
+n01641577, n02106662, n02124075, n02132136, n02279972, n02364673, n02802426, n03201208, n03854065, n03891332, n03970156, n04067472,
+n04099969, n04146614, n04507155, n04540053, n07749582, n07873807, n07920052 and n09246464.
 """,
 }
 ZOO = """\
 <!-- Written by tools/analysis/model_zoo.py from model_zoo.jsonl: change that, not this. -->
 # Model zoo
 
-Backbones that this project has trained, each with its records. `tools/analysis/model_zoo.py` makes an entry of a work dir and writes this page.
+Backbones that this project has trained, each with its records. `tools/analysis/model_zoo.py` makes an entry of a work dir and writes this
+page.
 A file's SHA-256 can be given with its address, and is then verified: `https://.../backbone.safetensors#sha256=...`.
 
 {tables}
@@ -52,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('runs', nargs='*', type=Path, metavar='RUN')
     parser.add_argument('--data', metavar='NAME', help='what the run was trained and measured on')
     parser.add_argument('--command', help='that made it, where the run does not know it; {config} and {seed} stand for those of the run')
-    parser.add_argument('--address', metavar='URL', help='of the folder with RUN/backbone.safetensors; without it a file counts as not published')
+    parser.add_argument('--address', metavar='URL',
+                        help='of the folder with RUN/backbone.safetensors; without it a file counts as not published')
     args = parser.parse_args(argv)
     entries = {entry['sha256']: entry for entry in read_entries()}
     try:
@@ -108,13 +112,15 @@ def pages(entries: list[dict]) -> dict[Path, str]:
 def zoo(entries: list[dict]) -> str:
     tables = []
     for data in dict.fromkeys(entry['data'] for entry in entries):
-        lines = [f'## {data}', '', NOTES.get(data, ''), '| run | method | network | epochs | 20-NN, random weights | 20-NN | file | commit |',
+        lines = [f'## {data}', '', NOTES.get(data, ''),
+                 '| run | method | network | epochs | 20-NN, random weights | 20-NN | file | commit |',
                  '|:--|:--|:--|--:|--:|--:|:--|:--|']
         ours = [entry for entry in entries if entry['data'] == data]
         for entry in ours:
             file = f'[file]({entry["address"]})' if entry['address'] else 'not published'
-            lines.append(f'| {entry["name"]} | {entry["method"]} | {entry["backbone"]} | {entry["epochs"]} | {entry["before"][METRIC]:.1f} | '
-                         f'{entry["after"][METRIC]:.1f} | {file}, {entry["bytes"] / 2**20:.1f} MiB | `{short(entry["commit"])}` |')
+            cells = (entry['name'], entry['method'], entry['backbone'], entry['epochs'], *(f'{entry[when][METRIC]:.1f}' for when in WHEN),
+                     f'{file}, {entry["bytes"] / 2**20:.1f} MiB', f'`{short(entry["commit"])}`')
+            lines.append(f'| {" | ".join(map(str, cells))} |')
         lines += ['', 'SHA-256 of the files, and the commands:', '', '```text']
         lines += [f'{entry["sha256"]}  {entry["name"]}\n    {entry["command"]}' for entry in ours]
         tables.append('\n'.join([*lines, '```']))
@@ -126,10 +132,11 @@ def summary(entries: list[dict]) -> str:
     groups: dict[tuple, list[dict]] = {}
     for entry in entries:
         groups.setdefault((entry['method'], entry['backbone'], entry['data'], entry['epochs']), []).append(entry)
-    lines = ['| method | ours, small: 20-NN of random weights | after pretraining | epochs, seeds | published: COCO box AP / mask AP | of | read in |',
+    lines = ['| method | ours, small: 20-NN of random weights | after pretraining | epochs, seeds '
+             '| published: COCO box AP / mask AP | of | read in |',
              '|:--|--:|--:|--:|--:|:--|:--|']
     for (method, _, _, epochs), group in sorted(groups.items(), key=lambda item: item[0][0].lower()):
-        before, after = ([entry[when][METRIC] for entry in group] for when in ('before', 'after'))
+        before, after = ([entry[when][METRIC] for entry in group] for when in WHEN)
         row = published(method)
         theirs = (f'{row["metrics"]["box_AP"]} / {row["metrics"]["mask_AP"]}', f'{row["backbone"]}, {row["pretrain_epochs"]} epochs',
                   f'{SOURCES[row["source"]].partition(": ")[2]}, {row["location"]}') if row else (DASH, ) * 3
@@ -154,8 +161,6 @@ def plain(name: str) -> str:
 
 def spread(values: list[float]) -> str:
     return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
-
-
 
 
 if __name__ == '__main__':
