@@ -15,6 +15,7 @@ author = 'mmdssl developers'
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 html_theme = 'furo'
 html_title = 'mmdssl'
+html_show_copyright = False
 myst_heading_anchors = 4  # links to headings, as GitHub makes them
 napoleon_use_ivar = True  # attributes of a dataclass are described once
 autodoc_typehints_format = 'short'
