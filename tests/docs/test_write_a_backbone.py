@@ -13,9 +13,10 @@ SMALLER = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0', 't
 
 
 def test_the_example_trains_and_is_evaluated_by_its_own_commands(small_set, blocks, tmp_path, monkeypatch):
-    network, config = blocks('write_a_backbone', 'python')
+    network, config, protocol = blocks('write_a_backbone', 'python')
     (tmp_path / 'my_networks.py').write_text(network)
-    (tmp_path / 'convmixer.py').write_text(config.replace('./configs', str(ROOT / 'configs')))
+    for name, text in dict(convmixer=config, convmixer_knn=protocol).items():
+        (tmp_path / f'{name}.py').write_text(text.replace('./configs', str(ROOT / 'configs')))
     monkeypatch.syspath_prepend(str(tmp_path))
     train, test = (block.strip().removeprefix('PYTHONPATH=. python ').replace('SET', 'set') for block in blocks('write_a_backbone', 'bash'))
     tool, *arguments = train.split()
@@ -23,8 +24,8 @@ def test_the_example_trains_and_is_evaluated_by_its_own_commands(small_set, bloc
     run_tool('train', *arguments, '--cfg-options', *SMALLER, cwd=tmp_path)
     tool, *arguments = test.split()
     assert tool == 'tools/test.py'
-    run_tool('test', *arguments, 'test_evaluator.k=[5]', 'test_dataloader.num_workers=0', 'test_cfg.bank.num_workers=0', cwd=tmp_path)
+    run_tool('test', *arguments, '--cfg-options', 'test_evaluator.k=[5]', 'test_dataloader.num_workers=0', 'test_cfg.bank.num_workers=0', cwd=tmp_path)
     before, after = read_records(tmp_path / 'work_dirs/convmixer/results.jsonl')
     assert before['backbone'] == after['backbone'] and before['checkpoint'] != after['checkpoint']
-    measured, = read_records(tmp_path / 'work_dirs/knn/results.jsonl')
+    measured, = read_records(tmp_path / 'work_dirs/convmixer_knn/results.jsonl')
     assert measured['checkpoint'] == after['checkpoint']
