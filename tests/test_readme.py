@@ -316,8 +316,9 @@ def test_what_is_installed_is_there(command):
 
 
 def test_flags_and_files_that_are_named_exist(tool, capsys):
-    with pytest.raises(SystemExit):
-        tool('tools/train.py').main(['--help'])
+    for path in ('tools/train.py', 'tools/draw.py'):
+        with pytest.raises(SystemExit):
+            tool(path).main(['--help'])
     known = capsys.readouterr().out
     for flag in re.findall(r'`(--[\w-]+)`', TEXT):
         assert f'{flag} ' in known or f'{flag}]' in known, flag

@@ -24,7 +24,8 @@ def test_the_example_trains_and_is_evaluated_by_its_own_commands(small_set, bloc
     run_tool('train', *arguments, '--cfg-options', *SMALLER, cwd=tmp_path)
     tool, *arguments = test.split()
     assert tool == 'tools/test.py'
-    run_tool('test', *arguments, '--cfg-options', 'test_evaluator.k=[5]', 'test_dataloader.num_workers=0', 'test_cfg.bank.num_workers=0', cwd=tmp_path)
+    run_tool('test', *arguments, '--cfg-options', 'test_evaluator.k=[5]', 'test_dataloader.num_workers=0',
+             'test_cfg.bank.num_workers=0', cwd=tmp_path)
     before, after = read_records(tmp_path / 'work_dirs/convmixer/results.jsonl')
     assert before['backbone'] == after['backbone'] and before['checkpoint'] != after['checkpoint']
     measured, = read_records(tmp_path / 'work_dirs/convmixer_knn/results.jsonl')
