@@ -27,6 +27,9 @@ class Range(NamedTuple):
     words: str
     holds: Callable[[Any], bool]
 
+    def __repr__(self) -> str:
+        return self.words
+
 
 def at_least(low: float) -> Range:
     return Range(f'of at least {low}', lambda value: value >= low)

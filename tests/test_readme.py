@@ -1,4 +1,4 @@
-"""Every command of README.md, as it is written there, on small data."""
+"""Every command of README.md and of the pages in docs/, as it is written there, on small data."""
 from __future__ import annotations
 
 import os
@@ -12,11 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
 from PIL import Image
 from processes import load_tool
-from torch import nn
 
 from mmdssl.checkpoint import save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
@@ -24,20 +21,32 @@ from mmdssl.registry import MODELS, RUNNERS
 from mmdssl.results.records import append_record
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / 'README.md').read_text()
+# Pages whose commands are a whole example have a test of their own, tests/docs/test_<page>.py.
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md',
+         *(page for page in sorted((ROOT / 'docs').glob('*.md')) if not (ROOT / f'tests/docs/test_{page.stem}.py').exists())]
+TEXT = '\n'.join(page.read_text() for page in PAGES)
 RUNS = count()
 
 # How each command is tested. run: really, with a tiny network in place of CONFIG; dry: with --dry-run and small batches; checked: all
 # but building and training, so arguments, config, options and data; script: a shell script up to the program that it starts, which is
-# checked; plan: the benchmark up to the commands of its jobs, which are checked; installs: it changes the environment, so only what
-# it names is looked up.
+# checked; plan: the benchmark up to the commands of its jobs, which are checked; parsed: as far as its arguments; installs: it changes the
+# environment, so only what it names is looked up; as: another command, on other files; and a path: the test that runs it.
 COMMANDS = {
     'bash tools/quickstart.sh': 'script',
     'bash tools/run_tests.sh': 'script',
+    'bash tools/run_tests.sh tests/engine -k resume': 'script',
+    'python tools/quickstart.py': 'parsed',
+    'python tools/make_sample_world.py WORLD': 'parsed',
     "pip install -e '.[test]'": 'installs',
+    "pip install -e '.[docs]'": 'installs',
+    'python -m sphinx -W --keep-going docs work_dirs/docs': 'tests/docs/test_site.py',
     'pip install --no-deps -e .': 'installs',
     "pip install 'mmdssl[detection,segmentation]'": 'installs',
     'python tools/train.py configs/pretrain/pqcl.py --data /path/to/images': 'checked',
+    'python tools/train.py configs/pretrain/pqcl.py --data /path/to/images --dry-run': 'checked',
+    '--data LIST.txt': 'checked',
+    '--amp bf16': 'checked',
+    '--knn SET': 'checked',
     '--knn /path/to/labelled': 'checked',
     '--dense /path/to/masks': 'checked',
     'python tools/train.py CONFIG --dry-run': 'run',
@@ -52,7 +61,14 @@ COMMANDS = {
     'tools/draw.py CHECKPOINT --what crops --config CONFIG --images FOLDER': 'run',
     'python tools/report.py WORK_DIR WORK_DIR --out report.html': 'run',
     'python tools/draw.py CHECKPOINT --images FOLDER': 'run',
+    'python tools/draw.py work_dirs/pqcl/backbone.safetensors --images FOLDER': 'as python tools/draw.py CHECKPOINT --images FOLDER',
+    'python tools/draw.py work_dirs/quickstart/run/epoch_15.pth --images work_dirs/quickstart/world/imagenet/val --number 4 --size 128':
+        'run',
     'python tools/benchmark.py CHECKPOINT': 'plan',
+    'python tools/benchmark.py work_dirs/pqcl/backbone.safetensors': 'as python tools/benchmark.py CHECKPOINT',
+    'python tools/benchmark.py work_dirs/quickstart/run/backbone.safetensors': 'as python tools/benchmark.py CHECKPOINT',
+    'python tools/benchmark.py CHECKPOINT --suite all --table-only': 'parsed',
+    'python tools/analysis/compare_methods.py OUT --data SET --seeds 0 1 2': 'tests/tools/test_compare_methods.py',
     'python tools/benchmark.py CHECKPOINT --suite image --data SET': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite frozen': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite all --gpus 8': 'plan',
@@ -73,6 +89,8 @@ COMMANDS = {
 }
 # What an inline fragment belongs to.
 FRAGMENTS = {
+    '--data': 'python tools/train.py CONFIG',
+    '--amp': 'python tools/train.py CONFIG',
     '--knn': 'python tools/train.py CONFIG --data /path/to/images',
     '--dense': 'python tools/train.py CONFIG --data /path/to/images --knn /path/to/labelled',
     '--cfg-options default_hooks': 'python tools/train.py CONFIG',
@@ -84,7 +102,7 @@ def commands(text: str) -> list[str]:
     """The commands of blocks of bash, and those between backticks that have arguments; ``a|b`` is one command each."""
     found = [line.partition('  #')[0].strip() for block in re.findall(r'```bash\n(.*?)```', text, re.S) for line in block.splitlines()]
     inline = [' '.join(code.split()) for code in re.findall(r'(?<!`)`([^`]+)`(?!`)', text)]
-    found += [code for code in inline if re.match(r'(tools/\S+\.(py|sh)|python|bash|pip|--[\w-]+) [^#]', code)]
+    found += [code for code in inline if re.match(r'(tools/\S+\.(py|sh)|python|bash|pip|--[\w-]+) [^#]', code) and '...' not in code]
     return [' '.join([*command.split()[:-1], choice]) for command in filter(None, found) for choice in command.split()[-1].split('|')]
 
 
@@ -115,6 +133,7 @@ def place(tmp_path_factory) -> Path:
     (root / 'photos').mkdir()
     for i in range(4):
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 50, 3), np.uint8)).save(root / f'photos/{i}.jpg')
+    (root / 'list.txt').write_text('photos/0.jpg\nphotos/1.jpg\n')
     (root / 'work_dirs/NAME').mkdir(parents=True)
     append_record(root / 'work_dirs/NAME/results.jsonl', task='knn', method='DINO', backbone='vit-s/16', metrics=dict(knn20_top1=10.))
     Config.fromfile(ROOT / 'configs/detection/mask-rcnn_vit-small_1x_coco.py').dump(root / 'work_dirs/NAME/NAME.py')
@@ -143,7 +162,10 @@ experiment_name = 'readme{next(RUNS)}'
             'CONFIG': config, 'CHECKPOINT': 'checkpoint.safetensors', '/path/to/images': 'photos', '/path/to/labelled': 'world/imagenet',
             '/path/to/masks': 'masks', '/path/to/VOC2012': 'world/voc',
             'SET/train': 'world/imagenet/train', 'SET': 'world/imagenet', '/path/to/coco': 'data/coco', '/path/to/davis': 'data/davis',
-            'PREDICTIONS': 'predictions', 'WORK_DIR': 'work_dirs/NAME', 'FOLDER': 'photos',
+            'work_dirs/pqcl/backbone.safetensors': 'checkpoint.safetensors',
+            'work_dirs/quickstart/run/backbone.safetensors': 'checkpoint.safetensors',
+            'work_dirs/quickstart/run/epoch_15.pth': 'checkpoint.safetensors', 'work_dirs/quickstart/world/imagenet/val': 'photos',
+            'LIST.txt': 'list.txt', 'PREDICTIONS': 'predictions', 'WORK_DIR': 'work_dirs/NAME', 'FOLDER': 'photos',
             'SRC': 'checkpoint.safetensors', 'DST': 'converted.safetensors'}
         return [str(places.get(word, word)) for word in shlex.split(command)]
     return fill
@@ -171,7 +193,18 @@ def check(tool, monkeypatch):
 
 
 def test_every_command_is_tested():
-    assert sorted(commands(README)) == sorted(COMMANDS)
+    assert set(commands(TEXT)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize('command', [command for command, how in COMMANDS.items() if how.startswith('tests/')])
+def test_the_test_that_runs_it_is_there(command):
+    assert command in (ROOT / COMMANDS[command]).read_text()
+
+
+@pytest.mark.parametrize('command', [command for command, how in COMMANDS.items() if how.startswith('as ')])
+def test_commands_on_other_files(command, ready):
+    other = COMMANDS[command].removeprefix('as ')
+    assert other in COMMANDS and ready(command) == ready(other)
 
 
 def of_kind(kind: str) -> list[str]:
@@ -199,6 +232,14 @@ def test_commands_that_only_say_what_they_would_do(command, ready, tool):
     else:
         arguments += ['train_dataloader.drop_last=False']
     assert tool(path).main([*arguments, '--dry-run']) == 0
+
+
+@pytest.mark.parametrize('command', of_kind('parsed'))
+def test_commands_whose_arguments_are_read(command, ready, tool, monkeypatch):
+    path, *arguments = words(command, ready)
+    module, reached = tool(path), []
+    monkeypatch.setattr(module, 'guarded', lambda *work: reached.append(work) or 2)
+    assert module.main(arguments) == 2 and reached
 
 
 @pytest.mark.parametrize('command', of_kind('checked'))
@@ -275,31 +316,11 @@ def test_what_is_installed_is_there(command):
 
 
 def test_flags_and_files_that_are_named_exist(tool, capsys):
-    with pytest.raises(SystemExit):
-        tool('tools/train.py').main(['--help'])
+    for path in ('tools/train.py', 'tools/draw.py'):
+        with pytest.raises(SystemExit):
+            tool(path).main(['--help'])
     known = capsys.readouterr().out
-    for flag in re.findall(r'`(--[\w-]+)`', README):
+    for flag in re.findall(r'`(--[\w-]+)`', TEXT):
         assert f'{flag} ' in known or f'{flag}]' in known, flag
-    for name in re.findall(r'`((?:tools|configs|mmdssl)/[\w./-]+)`', README):
+    for name in re.findall(r'`((?:tools|configs|mmdssl)/[\w./-]+)`', TEXT):
         assert (ROOT / name).exists(), name
-
-
-@pytest.fixture
-def their_config(tmp_path) -> Config:
-    """One of mmdet's, with the block of Python in the README."""
-    block, = re.findall(r'```python\n(.*?)```', README, re.S)
-    (tmp_path / 'theirs.py').write_text(f"_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'\n{block}")
-    return Config.fromfile(tmp_path / 'theirs.py')
-
-
-def test_the_model_for_other_projects_builds(their_config):
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(their_config.model)
-    assert type(model.backbone).__module__.startswith('mmdssl') and model.neck.in_channels == [384] * 4
-
-
-def test_the_optimizer_for_other_projects_builds(their_config, tiny_backbone):
-    detector = nn.Module()
-    detector.backbone = MODELS.build(tiny_backbone)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        build_optim_wrapper(detector, their_config.optim_wrapper)

@@ -130,7 +130,7 @@ def runs_table(groups: Sequence[Group]) -> Section:
 
 
 @dataclass(frozen=True)
-class Column:
+class _Column:
     """Of the table of runs: what a run has in it, and how that and a standard deviation of it are written."""
     name: str
     value: Callable[[Run], float | None]
@@ -138,22 +138,22 @@ class Column:
     deviation: Callable[[float], str] = '{:.2g}'.format
 
 
-def _columns(runs: Sequence[Run]) -> list[Column]:
+def _columns(runs: Sequence[Run]) -> list[_Column]:
     found = {id(run): best_and_last(run) for run in runs}
     metrics = {each[0] for each in found.values() if each}
     columns = []
     if len(metrics) == 1:
         metric = metrics.pop()
         show = partial(number, metric)
-        columns = [Column(f'{readable(metric)}, {which}', lambda run, at=at: found[id(run)] and found[id(run)][at]['metrics'][metric],
+        columns = [_Column(f'{readable(metric)}, {which}', lambda run, at=at: found[id(run)] and found[id(run)][at]['metrics'][metric],
                           show, show) for at, which in ((1, BEST), (2, LAST))]
     logged = dict.fromkeys(name for run in runs for line in run.scalars for name in line)
     names = ['loss', *(name for name in logged if 'entropy' in name), 'effective_rank']
-    columns += [Column(f'{readable(name)}, last', partial(last_value, name=name), '{:.4g}'.format) for name in names]
+    columns += [_Column(f'{readable(name)}, last', partial(last_value, name=name), '{:.4g}'.format) for name in names]
     # minutes where nothing took more than two hours
     unit, factor = ('minutes', 60) if max((hours(run) or 0 for run in runs), default=0) <= 2 else ('hours', 1)
-    return [*columns, Column('images per second', speed, '{:.3g}'.format),
-            Column(unit, lambda run: None if hours(run) is None else factor * hours(run), '{:.1f}'.format)]
+    return [*columns, _Column('images per second', speed, '{:.3g}'.format),
+            _Column(unit, lambda run: None if hours(run) is None else factor * hours(run), '{:.1f}'.format)]
 
 
 def state(run: Run) -> str:
