@@ -100,7 +100,7 @@ def test_settings_that_do_not_fit_are_input_errors(arguments, message):
 def crops_in_box(image: Image.Image, box, scale=(.05, 1.), ratio=(3 / 4, 4 / 3), alpha=.6, number=300) -> np.ndarray:
     """``(number, 4)`` top, left, height, width."""
     with seeded(0):
-        return np.array([crop_in_box(image, box, scale, ratio, alpha) for _ in range(number)])
+        return np.array([crop_in_box(image.size, box, scale, ratio, alpha) for _ in range(number)])
 
 
 @pytest.mark.parametrize('size', [(200, 150), (31, 400), (600, 40), (3, 2), (1, 1)])
