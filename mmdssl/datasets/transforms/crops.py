@@ -141,8 +141,8 @@ class CropViews:
             view = part.resize((self.size, self.size), Image.Resampling[self.interpolation.name.removesuffix('_EXACT')], edges)
         elif self.backend == 'fast' and self.interpolation in NATIVE:
             pixels = torch.from_numpy(np.array(image.crop((left, top, left + width, top + height)))[None]).permute(0, 3, 1, 2)
-            view = interpolate(pixels, (self.size, self.size), mode=self.interpolation.value, antialias=True)
-            return view.permute(0, 2, 3, 1)[0].numpy()
+            planes = interpolate(pixels, (self.size, self.size), mode=self.interpolation.value, antialias=True)[0]
+            return cv2.merge([*planes.numpy()])
         else:
             view = F.resized_crop(image, top, left, height, width, [self.size, self.size], self.interpolation)
         return np.array(view) if self.backend == 'fast' else view

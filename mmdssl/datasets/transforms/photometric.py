@@ -199,9 +199,9 @@ def hue_steps(factor: float) -> int:
 
 
 def _shift_hue(pixels: np.ndarray, steps: int) -> np.ndarray:
-    table = np.tile(np.arange(256)[:, None], 3)
-    table[:, 0] = (table[:, 0] * (255 / 256) + steps).round() % 255  # OpenCV's circle has 256 steps when it reads RGB, 255 when it makes it
-    hsv = cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL), table.astype(np.uint8)[None])
+    hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)
+    shifted = (np.arange(256) * (255 / 256) + steps).round() % 255  # OpenCV's circle has 256 steps from RGB, and 255 to RGB
+    hsv = cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), shifted.astype(np.uint8)), hsv, 0)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
 
