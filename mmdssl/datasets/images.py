@@ -19,7 +19,7 @@ from mmdssl.errors import InputError
 # Photos beyond Pillow's limit of pixels have more bytes per pixel than this, even where they are of one colour; what is packed
 # more tightly is a bomb.
 BOMB_BYTES_PER_PIXEL = 0.01
-SHRINK = (8, 4, 2, 1)  # by what a JPEG can be smaller when it is decoded
+SHRINK = (8, 4, 2)  # by what a JPEG can be smaller when it is decoded
 NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
 
 
@@ -55,7 +55,8 @@ def decode_rgb(file: BinaryIO, spare: Callable[[int, int], float] | None = None)
         with open_image(file) as image:
             size = image.size
             if spare is not None and image.format in ('JPEG', 'MPO'):
-                factor = next(factor for factor in SHRINK if factor <= max(1, spare(*size)))
+                limit = spare(*size)
+                factor = next((factor for factor in SHRINK if factor <= limit), 1)
                 image.draft(None, (size[0] // factor, size[1] // factor))
             rgb = to_rgb(image)
         if rgb.size != size:

@@ -16,7 +16,7 @@ from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import plain_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-SHARED_BY_SOURCES = ('views', 'pipeline')
+SHARED_BY_SOURCES = ('views', 'pipeline', 'backend', 'photometric_device', 'scaled_decoding')
 FOLDERS = 'images', 'masks'
 # What the folders of a data set are also called.
 SYNONYMS = {'training': 'train', 'validation': 'val'}
