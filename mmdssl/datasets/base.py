@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from PIL import Image
 from mmdssl.datasets.images import read_rgb
 from mmdssl.datasets.packed import Chosen, ImageFiles, PackedPaths
 from mmdssl.datasets.seeding import seeded
-from mmdssl.datasets.transforms.crops import FULL_BOX, CropViews
+from mmdssl.datasets.transforms.crops import BACKENDS, FULL_BOX, CropViews
 from mmdssl.datasets.views import Views
 from mmdssl.errors import InputError
 from mmdssl.registry import FUNCTIONS, TRANSFORMS
@@ -38,6 +39,12 @@ class ImageDataset(BaseDataset):
             sample_idx=...)``. Boxes are in pixels of the image they return. A transform that has to know the dataset, here
             or in the ``before`` of views, has a method ``prepare(dataset)``.
         indices: Use the first so many images, or those at these positions.
+        backend: What views are made with, see :class:`CropViews`: ``'pillow'``, or ``'fast'``, three times as fast and equal to
+            rounding. Boxes, flips, masks and what is drawn for colours are the same.
+        photometric_device: The data preprocessor changes the colours of views, in batches on its device, as they were drawn here.
+        scaled_decoding: Decode a JPEG at a half, a quarter or an eighth of its size where even then every possible crop has as many
+            pixels as its view. Boxes are in pixels of the file. Of no effect on views that are not those of :class:`CropViews`, or that
+            something else looks at before (``pipeline``, ``before``).
 
     Attributes:
         crop_boxes: ``(n, 4)`` float32, for views with ``box_alpha`` the box ``(h0, w0, h1, w1)`` of each image, in
@@ -50,12 +57,18 @@ class ImageDataset(BaseDataset):
     """
 
     def __init__(self, data_root: str = '', *, views: Mapping[str, dict | None], pipeline: Sequence[dict | Callable] = (),
-                 indices: int | Sequence[int] | None = None):
+                 indices: int | Sequence[int] | None = None, backend: Literal[BACKENDS] = 'pillow',
+                 photometric_device: bool = False, scaled_decoding: bool = False):
         recipes = {name.rstrip('_'): recipe for name, recipe in views.items() if recipe is not None}
         if not recipes:
             raise InputError('a dataset needs at least one group of views: give it for instance '
                              'views=dict(global_=dict(size=224, scale=(.14, 1.), num=2))')
         self.views = {name: TRANSFORMS.build({'type': CropViews, **recipe}) for name, recipe in recipes.items()}
+        crops = [view for view in self.views.values() if isinstance(view, CropViews)]
+        for view in crops:
+            view.backend, view.photometric_device = backend, photometric_device
+        only_crops = len(crops) == len(self.views) and not any(view.before for view in crops) and not pipeline
+        self.scaled_decoding = scaled_decoding and only_crops
         super().__init__(data_root=data_root, pipeline=pipeline, indices=indices, serialize_data=False)  # what is packed stays so
         boxed = any(map(_is_boxed, self.views.values()))
         for transform in (*self.pipeline.transforms, *(getattr(view, 'before', None) for view in self.views.values())):
@@ -78,8 +91,11 @@ class ImageDataset(BaseDataset):
         return Chosen(self.data_list, positions[[*indices]])
 
     def read(self, info: dict) -> Image.Image | None:
-        """The decoded image of what :meth:`get_data_info` gives, or None where it cannot be decoded."""
-        return read_rgb(info['img_path'])
+        """The decoded image of what :meth:`get_data_info` gives, or None where it cannot be decoded.
+
+        With ``info['spare']`` it may be smaller, see :func:`mmdssl.datasets.images.decode_rgb`.
+        """
+        return read_rgb(info['img_path'], info.get('spare'))
 
     def __getitem__(self, key: tuple[int, ...] | int) -> Views:
         key = key if isinstance(key, tuple) else (0, 0, key)
@@ -100,6 +116,9 @@ class ImageDataset(BaseDataset):
         with seeded(0, 0, index):
             return self.pipeline(dict(img=image, **info))['img'].convert('RGB')
 
+    def _spare(self, width: int, height: int) -> float:
+        return min(view.spare(width, height) for view in self.views.values())
+
     def _crop_box(self, index: int) -> tuple[float, ...] | None:
         if self.crop_boxes is None:
             return None
@@ -111,6 +130,8 @@ class ImageDataset(BaseDataset):
         skipped = []
         while len(skipped) < MAX_MISSES:
             results = self.get_data_info(index)
+            if self.scaled_decoding:
+                results['spare'] = self._spare
             image = self.read(results)
             if image is not None:
                 return dict(img=image, **results), skipped

@@ -1,7 +1,7 @@
 """Views of labelled images."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
@@ -18,8 +18,7 @@ class LabelledViews(ImageDataset):
         dataset: Config of the labelled dataset, such as :class:`mmdssl.datasets.LabelledFolder`, of which the images and their labels are
             used, and not how it crops. Where its items are not files it has ``read(index)``, which gives an image, or None, and its label.
         views: See :class:`mmdssl.datasets.base.ImageDataset`, as the rest.
-        pipeline: The same.
-        indices: The same.
+        **kwargs: The same.
 
     Attributes:
         labelled: The labelled dataset.
@@ -27,10 +26,9 @@ class LabelledViews(ImageDataset):
         subset: What it uses of its folder, in words; None for all.
     """
 
-    def __init__(self, dataset: dict, *, views: Mapping[str, dict | None], pipeline: Sequence[dict | Callable] = (),
-                 indices: int | Sequence[int] | None = None):
+    def __init__(self, dataset: dict, *, views: Mapping[str, dict | None], **kwargs):
         self.labelled = DATASETS.build(dataset)
-        super().__init__(self.labelled.data_root, views=views, pipeline=pipeline, indices=indices)
+        super().__init__(self.labelled.data_root, views=views, **kwargs)
 
     @property
     def classes(self) -> list[str]:

@@ -89,7 +89,9 @@ class TarImages(ImageDataset):
             yield from map(str, self.data_list.positions.values.tolist())
 
     def read(self, info: dict) -> Image.Image | None:
-        image = read_rgb(info['img_path'], lambda path: BytesIO(self.tars.read(info['tar'], info['offset'], info['size'])))
+        def opened(path: str) -> BytesIO:
+            return BytesIO(self.tars.read(info['tar'], info['offset'], info['size']))
+        image = read_rgb(info['img_path'], info.get('spare'), opened)
         if image is None:
             info['img_path'] = f'{info["img_path"]}/{self._member(info)}'
         return image

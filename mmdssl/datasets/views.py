@@ -21,6 +21,8 @@ class ViewGroup:
             the device would wait for it.
         mask_weight: ``(M,)`` one over the number of masked patches in the same crop.
         keep_index: ``(V, B, n)`` positions in its crop of each patch that is not masked, where all crops have as many; else None.
+        photometric: ``(V, B, K, 16)`` float32, what is still to be done to the colours, see
+            :func:`mmdssl.datasets.transforms.photometric.adjust_on_device`; None for nothing, as after the data preprocessor.
     """
     images: Tensor
     boxes: Tensor
@@ -29,6 +31,7 @@ class ViewGroup:
     mask_index: Tensor | None = None
     mask_weight: Tensor | None = None
     keep_index: Tensor | None = None
+    photometric: Tensor | None = None
 
     @staticmethod
     def collate(samples: Sequence[ViewGroup]) -> ViewGroup:
@@ -37,6 +40,8 @@ class ViewGroup:
             return torch.stack([getattr(sample, name) for sample in samples], dim=1)
 
         group = ViewGroup(stack('images'), stack('boxes'), stack('flips'))
+        if samples[0].photometric is not None:
+            group.photometric = stack('photometric')
         if samples[0].masks is not None:
             group.masks = stack('masks')
             group.mask_index = group.masks.flatten().nonzero().squeeze(1)

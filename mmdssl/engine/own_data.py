@@ -19,7 +19,7 @@ from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import plain_config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-SHARED_BY_SOURCES = ('views', 'pipeline')
+SHARED_BY_SOURCES = ('views', 'pipeline', 'backend', 'photometric_device', 'scaled_decoding')
 FOLDERS = 'images', 'masks'
 TAR = re.compile(r'\.(tar(\.\w+)?|tgz)$')  # the compressed ones too, of which the data set says what is wrong
 SHARDS_TOGETHER = 16  # tars behind an address among which images are shuffled

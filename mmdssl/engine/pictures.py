@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from mmdssl.datasets.base import ImageDataset
+from mmdssl.datasets.preprocessor import adjusted
 from mmdssl.datasets.views import Views
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms import Algorithm
@@ -87,7 +88,7 @@ class Scene:
         """The views of each image, of uint8 pixels."""
         if self.dataset is None:
             raise InputError(UNKNOWN_VIEWS)
-        return [self.dataset[key] for key in self.keys]
+        return [adjusted(self.dataset[key]) for key in self.keys]
 
     @cached_property
     def views(self) -> Views:

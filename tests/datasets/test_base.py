@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import DATASETS
+from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmdssl.datasets import ImageFolder, Views, collate_views
+from mmdssl.datasets import ImageFolder, Views, ViewsPreprocessor, collate_views
 from mmdssl.datasets.base import seeded
 from mmdssl.errors import InputError
 
@@ -177,3 +178,53 @@ def test_whole_image_is_what_views_are_cropped_from(image_root):
     assert dataset.whole_image(2).size == (20, 10)
     (image_root / 'first/03.png').write_bytes(b'')
     assert dataset.whole_image(3) is None
+
+
+def test_colours_on_the_device_are_those_of_the_loader(image_root):
+    """From any number of workers, as a function of the key; boxes, flips and masks are the same; pixels to rounding."""
+    keys = [(0, 1, index) for index in range(12)]
+    here, alone, there = (list(DataLoader(ImageFolder(str(image_root), views=VIEWS, backend='fast', photometric_device=device), 4,
+                                          sampler=keys, num_workers=workers, collate_fn=collate_views))
+                          for device, workers in ((False, 0), (True, 0), (True, 2)))
+    preprocessor = ViewsPreprocessor(mean=(0., 0., 0.), std=(1., 1., 1.))
+    for a, b, other in zip(here, alone, there, strict=True):
+        assert same(b, other)
+        assert b['global'].photometric.shape == (2, 4, 1, 16) and b['query'].photometric.shape == (3, 4, 1, 16)
+        (a, ), (b, ), (again, ) = (preprocessor(batch).values() for batch in (a, b, b))
+        assert same(b, again)
+        for name in a:
+            assert all(torch.equal(getattr(a[name], field), getattr(b[name], field)) for field in ('boxes', 'flips'))
+            assert (a[name].images - b[name].images).abs().mean() < .05 and b[name].photometric is None
+        assert torch.equal(a['global'].masks, b['global'].masks)
+
+
+def test_large_photographs_are_decoded_small_where_crops_allow_it(tmp_path):
+    """By the smallest crop that any group can draw; boxes are those of the whole image; what looks at the image itself gets all of it."""
+    x, y = np.meshgrid(np.linspace(0, 255, 640), np.linspace(0, 255, 480))
+    Image.fromarray(np.stack([x, y, x], -1).astype(np.uint8)).save(tmp_path / 'a.jpg', quality=95)
+    large, small = dict(size=32, scale=(.25, 1.), num=2), dict(size=16, scale=(.05, .1), num=2)
+    sizes = []
+
+    def dataset(scaled=True, **arguments):
+        found = ImageFolder(str(tmp_path), scaled_decoding=scaled, **arguments)
+        read = found.read
+        found.read = lambda info: sizes.append(read(info)) or sizes[-1]
+        return found
+
+    for views, width in ((dict(global_=large), 160), (dict(global_=large, local=small), 160), (dict(local={**small, 'size': 32}), 320),
+                         (dict(global_={**large, 'size': 200}), 640)):
+        ours, whole = dataset(views=views)[(0, 1, 0)], dataset(False, views=views)[(0, 1, 0)]
+        assert sizes[-2].width == width and sizes[-1].width == 640
+        for name in ours:
+            assert torch.equal(ours[name].boxes, whole[name].boxes) and torch.equal(ours[name].flips, whole[name].flips)
+            assert (ours[name].images.float() - whole[name].images.float()).abs().mean() < 1.5
+    views = dict(global_=large)
+    dataset(views=views, pipeline=[lambda results: results])[0]
+    dataset(views=views).whole_image(0)
+    dataset(views=dict(global_={**large, 'before': dict(type=Keep)}))[0]
+    assert [image.width for image in sizes[-3:]] == [640] * 3
+
+
+class Keep:
+    def __call__(self, image):
+        return image

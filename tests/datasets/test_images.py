@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mmdssl.datasets.images import find_images, read_rgb, require_files, to_rgb
+from mmdssl.datasets.images import find_images, full_size, read_rgb, require_files, to_rgb
 from mmdssl.errors import InputError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -169,3 +169,26 @@ def test_checksums_of_a_png_are_checked(tmp_path):
 
 def test_tiny_levels_are_stretched_too():
     assert np.asarray(to_rgb(Image.fromarray(RAMP.astype(np.float32) * np.float32(1e-30)))).max() == 255
+
+
+@pytest.mark.parametrize('mode, name', [('RGB', 'a.jpg'), ('L', 'a.jpg'), ('CMYK', 'a.jpg'), ('RGB', 'a.mpo'), ('RGB', 'progressive.jpg')])
+def test_a_jpeg_is_decoded_no_smaller_than_there_is_to_spare(tmp_path, mode, name):
+    image = Image.fromarray(np.kron(np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8), np.ones((41, 53), np.uint8))).convert('RGB')
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned, which is not done
+    image.convert(mode).save(tmp_path / name, 'MPO' if 'mpo' in name else 'JPEG', quality=95, exif=exif, progressive='progressive' in name)
+    whole = read_rgb(str(tmp_path / name))
+    for spare, factor in ((.3, 1), (1.9, 1), (2., 2), (3.99, 2), (7.9, 4), (8., 8), (99., 8)):
+        asked = []
+        small = read_rgb(str(tmp_path / name), lambda *size: asked.append(size) or spare)
+        assert asked == [image.size] and small.mode == 'RGB' and full_size(small) == full_size(whole) == image.size
+        assert small.size == tuple(-(-side // factor) for side in image.size)
+        levels = np.asarray(small.resize((8, 8), Image.Resampling.BOX)).astype(int)
+        assert np.abs(levels - np.asarray(whole.resize((8, 8), Image.Resampling.BOX))).max() < 16
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-2000])
+    assert read_rgb(str(tmp_path / name), lambda *size: 4.) is None is read_rgb(str(tmp_path / name))
+
+
+def test_what_is_no_jpeg_is_decoded_whole(tmp_path):
+    Image.new('RGB', (64, 48)).save(tmp_path / 'a.png')
+    assert read_rgb(str(tmp_path / 'a.png'), lambda *size: 8.).size == (64, 48)

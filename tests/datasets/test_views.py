@@ -51,7 +51,7 @@ def test_every_tensor_moves():
     moved = batch.to('meta')
     tensors = [getattr(moved[name], key) for name in moved for key in vars(moved[name])]
     assert {tensor.device.type for tensor in [*tensors, moved.indices] if tensor is not None} == {'meta'}
-    assert sum(tensor is None for tensor in tensors) == 5 and moved.skipped == batch.skipped
+    assert sum(tensor is None for tensor in tensors) == 7 and moved.skipped == batch.skipped
     assert batch['global'].images.device.type == 'cpu'
 
 

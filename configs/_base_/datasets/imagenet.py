@@ -1,5 +1,6 @@
 # ImageNet-1K: data/imagenet/train/<class>/*, data/imagenet/val/<class>/*. DINO's multi-crop views; a config that wants a group less
-# sets it to None. k-NN uses a class-balanced tenth of the training labels.
+# sets it to None. For the very pixels of the authors' recipes: backend='pillow', scaled_decoding=False; with fast GPUs and few cores:
+# photometric_device=True. k-NN uses a class-balanced tenth of the training labels.
 train_dataloader = dict(
     batch_size=64,
     num_workers=8,
@@ -11,6 +12,8 @@ train_dataloader = dict(
     dataset=dict(
         type='ImageFolder',
         data_root='data/imagenet/train',
+        backend='fast',
+        scaled_decoding=True,
         views=dict(
             global_=dict(
                 type='CropViews', size=224, scale=(0.25, 1.0),

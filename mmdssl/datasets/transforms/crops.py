@@ -6,15 +6,19 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import cv2
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from mmdssl.arguments import Positive, PositiveInt, Share
+from mmdssl.datasets.images import full_size
 from mmdssl.datasets.transforms.masks import BlockMask
-from mmdssl.datasets.transforms.photometric import Photometric
+from mmdssl.datasets.transforms.photometric import UNCHANGED, Photometric, adjust_with_opencv
 from mmdssl.datasets.views import ViewGroup
 from mmdssl.errors import InputError
 from mmdssl.registry import TRANSFORMS
@@ -22,6 +26,8 @@ from mmdssl.registry import TRANSFORMS
 Box = Sequence[float]
 FULL_BOX = (0., 0., 1., 1.)
 TRIES = 10
+BACKENDS = ('pillow', 'fast')
+NATIVE = (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)  # that PyTorch has for 8 bits
 
 
 @TRANSFORMS.register_module()
@@ -46,9 +52,17 @@ class CropViews:
         before: Config of a transform of the whole image that is done for each view by itself, before its crop, such as
             :class:`mmdssl.datasets.transforms.SwapBackground`.
 
+    Attributes:
+        backend: ``'pillow'``, the operations of the authors' recipes, bit by bit; ``'fast'``, those of PyTorch (resize) and OpenCV
+            (:class:`Photometric`), which are equal to rounding but for the finest levels of a hue. What is drawn is the same.
+        photometric_device: Leave :class:`Photometric` to the data preprocessor, and hand it what was drawn. Other photometric
+            transforms, and what comes before them, are done here all the same.
+
     Raises:
         InputError: The settings do not fit together.
     """
+    backend: Literal[BACKENDS] = 'pillow'
+    photometric_device = False
 
     def __init__(self, size: PositiveInt, scale: tuple[Share, Share], num: PositiveInt | None = None,
                  ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3), flip: Share = .5,
@@ -79,37 +93,81 @@ class CropViews:
     def __call__(self, image: Image.Image, box: Box | None = None) -> ViewGroup:
         """
         Args:
-            image: The decoded image.
+            image: The decoded image; where it was decoded smaller than it is, boxes still are in pixels of its file.
             box: Where its object is, as for :func:`crop_in_box`; needs ``box_alpha``. None where that is not known.
         """
-        images, boxes, flips = zip(*(self._crop(image, box, photometric) for photometric in self.recipes()))
+        images, boxes, flips, rows = zip(*(self._view(image, box, steps) for steps in self.recipes()))
         masks = torch.stack([self.mask(self.size) for _ in images]) if self.mask else None
-        return ViewGroup(torch.stack(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks)
+        longest = max(map(len, rows))
+        rows = torch.tensor([[*some, *[UNCHANGED] * (longest - len(some))] for some in rows]) if longest else None
+        return ViewGroup(torch.stack(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks, photometric=rows)
 
-    def recipes(self) -> Sequence[Callable | None]:
-        """What is done to the pixels of each view."""
-        return self.photometric
+    def recipes(self) -> Sequence[Sequence[Callable]]:
+        """The transforms of each view, of PIL images. One with a method ``draw`` can be drawn first and done elsewhere."""
+        return [[photometric] if photometric else [] for photometric in self.photometric]
 
-    def _crop(self, image: Image.Image, box: Box | None,
-              photometric: Callable | None) -> tuple[Tensor, tuple[int, int, int, int], bool]:
+    def spare(self, width: int, height: int) -> float:
+        """How many times smaller an image may be decoded so that no crop has fewer pixels than its view, if it has as many now."""
+        area = width * height * self.scale[0]
+        low, high = self.ratio
+        fallback = width, height, width / low, height * high  # where nothing that is drawn fits
+        return int(min(*fallback, math.sqrt(area * low), math.sqrt(area / high))) / self.size
+
+    def _view(self, image: Image.Image, box: Box | None,
+              steps: Sequence[Callable]) -> tuple[Tensor, tuple[int, int, int, int], bool, list[list[float]]]:
         if self.before:
             image = self.before(image)
         elif image.mode != 'RGB':  # it has a saliency mask, for other views
             image = image.convert('RGB')
+        width, height = full_size(image)
         if box is None:
-            top, left, height, width = RandomResizedCrop.get_params(image, self.scale, self.ratio)
+            top, left, h, w = RandomResizedCrop.get_params(_frame(width, height), self.scale, self.ratio)
         else:
-            top, left, height, width = crop_in_box(image, box, self.scale, self.ratio, self.box_alpha)
-        view = F.resized_crop(image, top, left, height, width, [self.size, self.size], self.interpolation)
+            top, left, h, w = crop_in_box((width, height), box, self.scale, self.ratio, self.box_alpha)
         flip = random.random() < self.flip
+        view = self._resized_crop(image, left, top, w, h, 2**round(math.log2(width / image.width)))
         if flip:
-            view = F.hflip(view)
-        if photometric:
-            view = photometric(view)
-        return F.pil_to_tensor(view), (left, top, width, height), flip
+            view = cv2.flip(view, 1) if isinstance(view, np.ndarray) else F.hflip(view)
+        view, rows = self._change(view, steps)
+        pixels = torch.from_numpy(view).permute(2, 0, 1) if isinstance(view, np.ndarray) else F.pil_to_tensor(view)
+        return pixels, (left, top, w, h), flip, rows
+
+    def _resized_crop(self, image: Image.Image, left: int, top: int, width: int, height: int, shrunk: int) -> Image.Image | np.ndarray:
+        """The crop as the backend has it, of an image that is smaller by a factor than what the box is of."""
+        if shrunk > 1:
+            x, y = left // shrunk, top // shrunk
+            part = image.crop((x, y, -(-(left + width) // shrunk), -(-(top + height) // shrunk)))
+            edges = left / shrunk - x, top / shrunk - y, (left + width) / shrunk - x, (top + height) / shrunk - y
+            view = part.resize((self.size, self.size), Image.Resampling[self.interpolation.name.removesuffix('_EXACT')], edges)
+        elif self.backend == 'fast' and self.interpolation in NATIVE:
+            pixels = torch.from_numpy(np.array(image.crop((left, top, left + width, top + height)))[None]).permute(0, 3, 1, 2)
+            planes = interpolate(pixels, (self.size, self.size), mode=self.interpolation.value, antialias=True)[0]
+            return cv2.merge([*planes.numpy()])
+        else:
+            view = F.resized_crop(image, top, left, height, width, [self.size, self.size], self.interpolation)
+        return np.array(view) if self.backend == 'fast' else view
+
+    def _change(self, view: Image.Image | np.ndarray, steps: Sequence[Callable]) -> tuple[Image.Image | np.ndarray, list[list[float]]]:
+        """The view after its transforms, and what is left to the device of them."""
+        drawn = [getattr(step, 'draw', None) for step in steps]
+        bound = [not draw and not getattr(step, 'turns', False) for draw, step in zip(drawn, steps)]
+        here = len(steps) - bound[::-1].index(True) if True in bound else 0  # a step that is bound to be done here binds those before it
+        if not self.photometric_device:
+            here = len(steps)
+        rows = []
+        for position, (step, draw) in enumerate(zip(steps, drawn)):
+            if draw and position >= here:
+                rows.append(draw().row())
+            elif draw and isinstance(view, np.ndarray):
+                view = adjust_with_opencv(view, draw())
+            elif isinstance(view, np.ndarray):
+                view = np.array(step(Image.fromarray(view)))
+            else:
+                view = step(view)
+        return view, rows
 
 
-def crop_in_box(image: Image.Image, box: Box, scale: tuple[float, float], ratio: tuple[float, float],
+def crop_in_box(size: tuple[int, int], box: Box, scale: tuple[float, float], ratio: tuple[float, float],
                 alpha: float) -> tuple[int, int, int, int]:
     """A random crop that follows the object (ContrastiveCrop, CVPR 2022).
 
@@ -118,7 +176,7 @@ def crop_in_box(image: Image.Image, box: Box, scale: tuple[float, float], ratio:
     that two crops of an image have less in common.
 
     Args:
-        image: Only its size counts.
+        size: Width and height of the image.
         box: ``(h0, w0, h1, w1)`` in [0, 1], shares of the height and of the width.
         scale: Range of the crop's share of the image's area.
         ratio: Range of the crop's width over height.
@@ -128,14 +186,20 @@ def crop_in_box(image: Image.Image, box: Box, scale: tuple[float, float], ratio:
         Top, left, height and width in pixels, always within the image; after ten crops too large for it torchvision's
         centre crop, wherever the box is.
     """
+    image_width, image_height = size
     for _ in range(TRIES):
-        area = image.width * image.height * random.uniform(*scale)
+        area = image_width * image_height * random.uniform(*scale)
         aspect = math.exp(random.uniform(*map(math.log, ratio)))
         height, width = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
-        if 0 < height <= image.height and 0 < width <= image.width:
-            return (_place(image.height, height, box[0], box[2], alpha),
-                    _place(image.width, width, box[1], box[3], alpha), height, width)
-    return RandomResizedCrop.get_params(image, (4., 4.), ratio)  # which nothing fits
+        if 0 < height <= image_height and 0 < width <= image_width:
+            return (_place(image_height, height, box[0], box[2], alpha),
+                    _place(image_width, width, box[1], box[3], alpha), height, width)
+    return RandomResizedCrop.get_params(_frame(*size), (4., 4.), ratio)  # which nothing fits
+
+
+def _frame(width: int, height: int) -> Tensor:
+    """What torchvision takes for an image of that size."""
+    return torch.empty(1, height, width, device='meta')
 
 
 def _place(side: int, length: int, low: float, high: float, alpha: float) -> int:

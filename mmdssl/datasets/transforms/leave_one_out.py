@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from typing import Any
 
 from PIL import Image
 
@@ -39,23 +39,40 @@ class LeaveOneOutViews(CropViews):
         super().__init__(size, scale, len(families) + 2, ratio, flip, interpolation=interpolation)
         self.families = {name: TRANSFORMS.build({'type': Photometric, **recipe}) for name, recipe in families.items()}
 
-    def recipes(self) -> Sequence[Callable]:
+    def recipes(self) -> Sequence[Sequence[Callable]]:
         number = len(self.families)
         seeds = [[random.getrandbits(32) for _ in range(number)] for _ in range(number + 2)]
         for i in range(number):
             seeds[i + 2][i] = seeds[0][i]
-        return [partial(self._augment, seeds=drawn) for drawn in seeds]
+        return [[_Seeded(family, seed) for family, seed in zip(self.families.values(), drawn)] for drawn in seeds]
 
-    def _augment(self, image: Image.Image, seeds: Sequence[int]) -> Image.Image:
-        for family, seed in zip(self.families.values(), seeds):
-            with seeded(seed):
-                image = family(image)
-        return image
+
+class _Seeded:
+    """A transform that draws from a seed of its own."""
+
+    def __init__(self, transform: Callable, seed: int):
+        self.transform = transform
+        self.seed = seed
+        self.turns = getattr(transform, 'turns', False)
+        self.draw = self._draw if getattr(transform, 'draw', None) else None
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        with seeded(self.seed):
+            return self.transform(image)
+
+    def _draw(self) -> Any:
+        with seeded(self.seed):
+            return self.transform.draw()
 
 
 @TRANSFORMS.register_module()
 class RightAngle:
-    """Turns an image by 0, 90, 180 or 270 degrees, with equal chance."""
+    """Turns an image by 0, 90, 180 or 270 degrees, with equal chance.
+
+    Attributes:
+        turns: It moves pixels only, so that it does not matter whether colours are changed before or after it.
+    """
+    turns = True
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return image.rotate(90 * random.randrange(4))

@@ -70,6 +70,11 @@ class Algorithm(BaseModel, metaclass=ABCMeta):
         if missing or unread:
             raise InputError(f'{type(self).__name__} reads the view groups {", ".join([*required, *optional])}, the data makes '
                              f'{", ".join(views)}: change train_dataloader.dataset.views')
+        waiting = [name for name, group in views.items() if group.photometric is not None]
+        if waiting:
+            raise InputError(f'{type(self.data_preprocessor).__name__} leaves the colours of the view groups {", ".join(waiting)} as they '
+                             'were before photometric augmentation: set train_dataloader.dataset.photometric_device=False, or let it call '
+                             'mmdssl.datasets.preprocessor.adjusted')
         patch_size = getattr(self.backbone, 'patch_size', 1)
         for name, group in views.items():
             if group.images.shape[-1] % patch_size:

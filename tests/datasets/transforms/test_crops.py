@@ -9,8 +9,10 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from mmdssl.datasets.base import seeded
+from mmdssl.datasets.preprocessor import adjusted
 from mmdssl.datasets.transforms import CropViews, Photometric
 from mmdssl.datasets.transforms.crops import FULL_BOX, crop_in_box
+from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.errors import InputError
 
 
@@ -100,7 +102,7 @@ def test_settings_that_do_not_fit_are_input_errors(arguments, message):
 def crops_in_box(image: Image.Image, box, scale=(.05, 1.), ratio=(3 / 4, 4 / 3), alpha=.6, number=300) -> np.ndarray:
     """``(number, 4)`` top, left, height, width."""
     with seeded(0):
-        return np.array([crop_in_box(image, box, scale, ratio, alpha) for _ in range(number)])
+        return np.array([crop_in_box(image.size, box, scale, ratio, alpha) for _ in range(number)])
 
 
 @pytest.mark.parametrize('size', [(200, 150), (31, 400), (600, 40), (3, 2), (1, 1)])
@@ -167,3 +169,87 @@ def test_views_come_from_the_box_once_it_is_known():
 def test_an_elongated_image_has_its_fallback_wherever_the_box_is():
     views = CropViews(16, (.9, 1.), num=3, box_alpha=.6)(ramp(600, 40), (0, 0, .1, .1))
     assert views.boxes.tolist() == [[(600 - 53) // 2, 0, 53, 40]] * 3
+
+
+def photo(width: int = 160, height: int = 120) -> Image.Image:
+    """Soft structure and a little noise."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.normal(128, 70, (8, 9, 3)).clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    return Image.fromarray((np.asarray(coarse) + rng.normal(0, 8, (height, width, 3))).clip(0, 255).astype(np.uint8))
+
+
+def made(image: Image.Image, seed: int = 0, backend: str = 'fast', device: bool = False, **arguments) -> ViewGroup:
+    crop = CropViews(**{'size': 32, 'scale': (.05, 1.), **arguments})
+    crop.backend, crop.photometric_device = backend, device
+    with seeded(seed):
+        return crop(image)
+
+
+def finished(group: ViewGroup) -> ViewGroup:
+    return adjusted(Views({'global': group}, torch.tensor(0)))['global']
+
+
+def distance(a: ViewGroup, b: ViewGroup) -> torch.Tensor:
+    return (a.images.float() - b.images.float()).abs()
+
+
+@pytest.mark.parametrize('interpolation', ['bilinear', 'bicubic', 'lanczos'])
+def test_a_fast_crop_is_pillows_to_half_a_level(interpolation):
+    """Enlarged or made smaller; Lanczos' filter is Pillow's own."""
+    for size in (16, 64):
+        arguments = dict(size=size, num=8, interpolation=interpolation)
+        ours, theirs = made(photo(), **arguments), made(photo(), backend='pillow', **arguments)
+        assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.flips, theirs.flips)
+        assert distance(ours, theirs).mean() < (.5 if interpolation != 'lanczos' else 1e-9) and distance(ours, theirs).max() <= 2
+
+
+def test_every_way_draws_the_same_and_makes_views_of_the_same_statistics():
+    """Boxes, flips, masks and the colours that are drawn are equal; mean, variance and energy of gradients are to 2 %."""
+    arguments = dict(num=60, photometric=dict(solarize_prob=.2), mask=dict(patch_size=8))
+    theirs, *ours = (made(photo(), 3, backend, device, **arguments) for backend, device in (('pillow', 0), ('fast', 0), ('fast', 1)))
+    assert ours[1].photometric.shape == (60, 1, 16) and ours[0].photometric is None
+
+    def statistics(group):
+        levels = group.images.float()
+        return torch.stack([levels.mean(), levels.var(), levels.diff(dim=-1).square().mean(), levels.diff(dim=-2).square().mean()])
+
+    for group in (ours[0], finished(ours[1])):
+        assert all(torch.equal(getattr(group, name), getattr(theirs, name)) for name in ('boxes', 'flips', 'masks'))
+        torch.testing.assert_close(statistics(group), statistics(theirs), rtol=.02, atol=0)
+        assert distance(group, theirs).mean() < 1
+        assert (group.images.float().mean((1, 2, 3)) - theirs.images.float().mean((1, 2, 3))).abs().max() < 1
+    assert distance(finished(ours[1]), ours[0]).mean() < .05 and distance(ours[1], ours[0]).mean() > 5
+
+
+def test_transforms_of_pillows_images_work_in_every_way():
+    """They and what comes before them is done in place; of the rest of the views the device knows."""
+    class Negative:
+        def __call__(self, image):
+            return image.point(lambda level: 255 - level)
+
+    arguments = dict(photometric=[dict(type=Negative), dict(blur_prob=1.), None], flip=1.)
+    theirs, ours, device = (made(photo(), 0, *way, **arguments) for way in (('pillow', ), ('fast', ), ('fast', True)))
+    assert distance(ours, theirs).mean() < 1 and distance(device, ours)[[0, 2]].max() == 0 and distance(device, ours)[1].mean() > 1
+    assert distance(finished(device), ours).mean() < .05
+
+
+@pytest.mark.parametrize('size, scale, ratio', [((400, 300), (.25, 1.), (3 / 4, 4 / 3)), ((601, 97), (.9, 1.), (3 / 4, 4 / 3)),
+                                               ((301, 300), (.5, .6), (2., 3.)), ((300, 301), (.1, .6), (.2, .5))])
+def test_no_crop_is_smaller_than_spare_says(size, scale, ratio):
+    crop = CropViews(10, scale, num=400, ratio=ratio)
+    with seeded(0):
+        sides = crop(Image.new('RGB', size)).boxes[:, 2:]
+    assert 1 < crop.spare(*size) <= sides.min() / 10 < 1.5 * crop.spare(*size)
+
+
+@pytest.mark.parametrize('backend', ['pillow', 'fast'])
+def test_views_of_an_image_that_was_decoded_small_are_where_boxes_say(backend):
+    """Boxes in pixels of the file, and pixels from there, though the edges of boxes are between those of the small image."""
+    image, whole = ramp(803, 601).resize((101, 76), box=(0, 0, 803, 601)), ramp(803, 601)
+    small = ramp(808, 608).resize((101, 76), Image.Resampling.BOX)  # as a decoder does it, whose last blocks reach beyond the image
+    small.info['full_size'] = whole.size
+    ours, theirs = made(small, 0, backend, num=12, size=24, scale=(.3, 1.)), made(whole, 0, backend, num=12, size=24, scale=(.3, 1.))
+    assert torch.equal(ours.boxes, theirs.boxes) and torch.equal(ours.flips, theirs.flips) and image.size == small.size
+    shift = (theirs.images[:, :2].float() - ours.images[:, :2].float()) - torch.tensor([1 - 803 / 808, 1 - 601 / 608])[:, None, None] * \
+        theirs.images[:, :2].float()
+    assert shift[..., 2:-2, 2:-2].abs().max() < 2

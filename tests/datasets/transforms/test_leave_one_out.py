@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional as F
 
+from mmdssl.datasets.preprocessor import adjusted
 from mmdssl.datasets.seeding import seeded
 from mmdssl.datasets.transforms import LeaveOneOutViews, RightAngle
+from mmdssl.datasets.views import Views
 from mmdssl.errors import InputError
 from mmdssl.registry import TRANSFORMS
 
@@ -80,3 +82,20 @@ def test_right_angles():
 def test_no_family_is_an_input_error():
     with pytest.raises(InputError, match='views of size 24 have no families of augmentations'):
         LeaveOneOutViews(**WHOLE, families={})
+
+
+def test_the_device_does_what_is_left_of_the_families():
+    """Rotations and colours may change places; a family of another kind, and what comes before it, is done at once."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8))
+    color, texture = dict(blur_prob=0.), dict(jitter_prob=0., gray_prob=0., blur_prob=.5)
+    for middle, turns in ((dict(type='RightAngle'), 2), (dict(type='Level', channel=1), 1)):
+        found = []
+        for device in (False, True):
+            crop = LeaveOneOutViews(**WHOLE, families=dict(color=color, middle=middle, texture=texture))
+            crop.backend, crop.photometric_device = 'fast', device
+            with seeded(4):
+                found.append(crop(image))
+        assert found[1].photometric.shape == (5, turns, 16)
+        done = adjusted(Views({'global': found[1]}, torch.tensor(0)))['global']
+        distance = (done.images.float() - found[0].images.float()).abs()
+        assert distance.mean() < .05 and not torch.equal(found[1].images, found[0].images) and torch.equal(done.boxes, found[0].boxes)
