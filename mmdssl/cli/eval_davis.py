@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('predictions', metavar='PREDICTIONS', help='folder with a folder of PNGs per sequence')
     parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017')
     parser.add_argument('--split', default='val', help='name of the list of sequences')
+    parser.add_argument('--year', default='2017', help='folder of the list, in ImageSets')
+    parser.add_argument('--binary', action='store_true', help='masks of DATA are 0 and 255, as in DAVIS-2016')
     args = parser.parse_args(argv)
     return guarded(lambda: run(args))
 
@@ -31,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mmdssl.datasets.davis import DAVIS
     from mmdssl.protocols.video_scores import score_table
-    data = DAVIS(args.data, args.split)
+    data = DAVIS(args.data, args.split, args.year, binary=args.binary)
     scores = [score(args.predictions, data.get_data_info(i)) for i in range(len(data))]
     Console().print(score_table(scores, f'DAVIS {args.split}'))
 
@@ -48,4 +50,4 @@ def score(predictions: str, sequence: dict) -> SequenceScores:
     if missing:
         raise InputError(f"'{folder}' lacks the masks of {len(missing)} frames, first {missing[0]}: predict all frames")
     predicted = (read_mask(folder / name) for name in wanted)
-    return score_sequence(sequence['name'], predicted, [read_mask(path) for path in sequence['mask_paths']])
+    return score_sequence(sequence['name'], predicted, [read_mask(path, sequence['binary']) for path in sequence['mask_paths']])
