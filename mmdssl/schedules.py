@@ -4,10 +4,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from mmdssl.arguments import NonNegativeInt, Positive
+from mmdssl.arguments import NonNegative, Positive
 
 # Start, end and epochs of a temperature, for warmup_epochs.
-Temperatures = tuple[Positive, Positive, NonNegativeInt]
+Temperatures = tuple[Positive, Positive, NonNegative]
 
 
 class Progress(NamedTuple):
@@ -31,11 +31,22 @@ def cosine(start: float, end: float, progress: Progress) -> float:
     return end + 0.5 * (start - end) * (1 + math.cos(phase))
 
 
-def warmup_epochs(start: float, end: float, epochs: int, progress: Progress) -> float:
+def warmup_epochs(start: float, end: float, epochs: float, progress: Progress) -> float:
     """``linspace(start, end, epochs)`` by epoch, both ends included, then ``end``.
 
+    Epochs that are not whole, as those of a shortened run, make it a ramp by iteration, which reaches ``end`` when they are over.
     A run shorter than ``epochs`` sees the first part of the ramp, so that a value means the same in every run.
     """
-    if progress.epoch >= epochs:
+    done = epochs_done(progress, epochs)
+    if done >= epochs:
         return end
-    return start + (end - start) * progress.epoch / max(epochs - 1, 1)
+    return start + (end - start) * done / (max(epochs - 1, 1) if whole(epochs) else epochs)
+
+
+def epochs_done(progress: Progress, limit: float) -> float:
+    """Epochs that are over, to be compared with a limit; with the begun one's share where the limit is not whole."""
+    return progress.epoch if whole(limit) else progress.iteration * progress.max_epochs / progress.max_iterations
+
+
+def whole(number: float) -> bool:
+    return float(number).is_integer()

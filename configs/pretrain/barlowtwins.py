@@ -1,5 +1,6 @@
-# Barlow Twins, ResNet-50: 1000 epochs with LARS, 2x224, global batch 2048 (16 GPUs of 128 images). Biases and norms learn at .0048
-# per 256 images; in the authors' code their gradients are those of ours over the number of processes, which LARS hides for all else.
+# Barlow Twins, ResNet-50: 1000 epochs with LARS, 2x224, global batch 2048 (16 GPUs of 128 images). Biases and norms learn at .0048 per 256
+# images; in the authors' code their gradients are those of ours over the number of processes, which LARS hides for all else. Source: the
+# authors' code (facebookresearch/barlowtwins), optimizer and scalings; the loss is the paper's.
 _base_ = [
     '../_base_/models/barlowtwins.py', '../_base_/datasets/imagenet_byol.py', '../_base_/schedules/lars_cosine.py',
     '../_base_/default_runtime.py'

@@ -1,5 +1,6 @@
-# BEiT, ViT-B/16: 800 epochs, one view of 224, 75 of its 196 patches masked in blocks, global batch 2048 (32 GPUs of 64 images).
-# First train the tokenizer: tools/train.py configs/pretrain/beit_tokenizer.py
+# BEiT, ViT-B/16: 800 epochs, one view of 224, 75 of its 196 patches masked in blocks, global batch 2048 (32 GPUs of 64 images). First train
+# the tokenizer: tools/train.py configs/pretrain/beit_tokenizer.py Source: the authors' code (microsoft/unilm), whose step and masks these
+# are to rounding; of an own tokenizer, as DALL-E's weights are not to be had.
 _base_ = [
     '../_base_/models/beit.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/masked_adamw.py',
     '../_base_/default_runtime.py'

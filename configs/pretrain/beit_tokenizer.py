@@ -1,4 +1,5 @@
-# The tokenizer of configs/pretrain/beit.py: 8192 codes for patches of 8 pixels of 112 (the authors' is DALL-E's).
+# The tokenizer of configs/pretrain/beit.py: 8192 codes for patches of 8 pixels of 112 (the authors' is DALL-E's). Source: DALL-E's paper
+# for the objective; its schedule is ours.
 _base_ = [
     '../_base_/models/beit_tokenizer.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/masked_adamw.py',
     '../_base_/default_runtime.py'

@@ -1,4 +1,5 @@
-# DINO, ResNet-50: the authors' recipe for batches that are not huge. 100 epochs, 2x224 + 8x96, global batch 512.
+# DINO, ResNet-50: the authors' recipe for batches that are not huge. 100 epochs, 2x224 + 8x96, global batch 512. Source: the command of the
+# authors' README.
 _base_ = './dino.py'
 model = dict(
     backbone=dict(_delete_=True, type='TimmBackbone', name='resnet50'),

@@ -1,5 +1,6 @@
 # LooC with colour, rotation and texture, ResNet-50: 500 epochs on 100 classes of ImageNet, data/imagenet100/{train,val}/<class>/*, 5x224,
-# global batch 256 (8 GPUs of 32 images). The backbone behind all heads is what serves other tasks.
+# global batch 256 (8 GPUs of 32 images). The backbone behind all heads is what serves other tasks. Source: the paper; there is no code of
+# the authors', and the loss is as we read it.
 _base_ = [
     '../_base_/models/looc.py', '../_base_/datasets/imagenet_mocov2.py', '../_base_/schedules/sgd_cosine.py',
     '../_base_/default_runtime.py'

@@ -1,2 +1,3 @@
+# MAE, ViT-L/16: as mae.py.
 _base_ = './mae.py'
 model = dict(backbone=dict(arch='large'))

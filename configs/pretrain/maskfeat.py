@@ -1,4 +1,5 @@
-# MaskFeat, ViT-B/16: 300 epochs, one view of 224, 78 of its 196 patches masked in blocks, global batch 2048 (32 GPUs of 64 images).
+# MaskFeat, ViT-B/16: 300 epochs, one view of 224, 78 of its 196 patches masked in blocks, global batch 2048 (32 GPUs of 64 images). Source:
+# the paper and the authors' code (SlowFast) for the target, which has no Gaussian window.
 _base_ = [
     '../_base_/models/maskfeat.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/masked_adamw.py',
     '../_base_/default_runtime.py'

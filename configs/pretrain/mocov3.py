@@ -1,4 +1,5 @@
-# MoCo v3, ViT-S/16 with 12 heads: 300 epochs, 2x224, global batch 4096 (16 GPUs of 256 images). Everything decays.
+# MoCo v3, ViT-S/16 with 12 heads: 300 epochs, 2x224, global batch 4096 (16 GPUs of 256 images). Everything decays. Source: the authors'
+# code (facebookresearch/moco-v3), whose step this is to rounding.
 _base_ = [
     '../_base_/models/mocov3.py', '../_base_/datasets/imagenet_byol.py', '../_base_/schedules/adamw_cosine.py',
     '../_base_/default_runtime.py'

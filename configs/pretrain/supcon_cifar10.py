@@ -1,5 +1,5 @@
 # SupCon, ResNet-50 with a stem for 32 px on CIFAR-10 as class folders, data/cifar10/{train,val}/<class>/*: the authors' command, 1000
-# epochs, global batch 1024. `lr` is per 1024 images.
+# epochs, global batch 1024. `lr` is per 1024 images. Source: the authors' code (HobbitLong/SupContrast).
 _base_ = [
     '../_base_/models/supcon.py', '../_base_/datasets/imagenet_mocov2.py', '../_base_/schedules/sgd_cosine.py',
     '../_base_/default_runtime.py'

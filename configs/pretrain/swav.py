@@ -1,6 +1,6 @@
-# SwAV, ResNet-50: 800 epochs with LARC, 2x224 + 6x96, global batch 4096 (64 GPUs of 64 images). `lr` is per 4096 images.
-# With batches of 256 images: optim_wrapper.optimizer.lr=9.6 (which is 0.6 then), model.queue_size=3840, model.freeze_prototypes=5005,
-# and no warm-up.
+# SwAV, ResNet-50: 800 epochs with LARC, 2x224 + 6x96, global batch 4096 (64 GPUs of 64 images). `lr` is per 4096 images. With batches of
+# 256 images: optim_wrapper.optimizer.lr=9.6 (which is 0.6 then), model.queue_size=3840, model.freeze_prototypes=5005, and no warm-up.
+# Source: the authors' code (facebookresearch/swav), whose loss this is to rounding, and the arguments of their run of 800 epochs.
 _base_ = [
     '../_base_/models/swav.py', '../_base_/datasets/imagenet.py', '../_base_/schedules/lars_cosine.py',
     '../_base_/default_runtime.py'

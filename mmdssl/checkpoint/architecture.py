@@ -19,8 +19,8 @@ HINTS = get_type_hints(VisionTransformer.__init__, include_extras=True)
 DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(VisionTransformer).parameters.items()}
 
 # What is the network's, of a stored config; the rest is what somebody did with it.
-ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'relative_position', 'class_token',
-                'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'remainder', 'relative_position',
+                'class_token', 'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
 BACKBONES = ('VisionTransformer', 'TimmBackbone')
 OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
@@ -100,7 +100,7 @@ def side_of_frame(state: dict[str, Tensor]) -> int | None:
     return None if table is None else (math.isqrt(max(len(table) - 3, 0)) + 1) // 2
 
 
-def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: str) -> dict:
+def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: str, remainder: str = 'pad') -> dict:
     """Config of our backbone for a state dict with our names, without what is default."""
     facts = describe(state)
     table = state.get('blocks.0.attn.relative_position_bias_table')
@@ -113,6 +113,7 @@ def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: s
         'img_size': side * facts['patch_size'] if side else DEFAULTS['img_size'],
         'position': position,
         'position_rule': position_rule if position == 'learnable' else DEFAULTS['position_rule'],
+        'remainder': remainder,
         'mask_token': 'mask_token' in state,
         'layer_scale': 1e-5 if facts['layer_scale'] else None,  # its initial value, of which nothing is left
     }

@@ -101,11 +101,13 @@ class Layout:
         name: Its name, for the argument ``layout``.
         fits: Whether a network looks like it; the first one of :data:`LAYOUTS` that fits is taken.
         position_rule: How tables are resized by the code that made the weights.
+        remainder: What becomes in it of pixels that are no whole patch, see :class:`mmdssl.models.VisionTransformer`.
         twelve_heads: ViT-S has 12 heads like ViT-B. Elsewhere a head is 64 wide.
     """
     name: str
     fits: Callable[[Network], bool]
     position_rule: str = 'size'
+    remainder: str = 'pad'
     twelve_heads: bool = False
 
     def num_heads(self, width: int) -> int | None:
@@ -128,15 +130,15 @@ LAYOUTS = (
     Layout('dinov2', lambda net: net.has(r'^register_tokens$|^blocks\.\d+\.\d+\.')
            or net.has(r'ls1\.gamma$') and 'mask_token' in net.state, 'dino'),
     Layout('pqcl', lambda net: net.has(r'^query_block\.') or net.has('^masked_embed$') and net.table_is_sincos(True),
-           'dino'),
-    Layout('ibot', lambda net: any(name.endswith('masked_embed') for name in [*net.state, *net.others]), 'dino'),
-    Layout('selfpatch', lambda net: not net.has(r'^(cls_token|norm\.|fc_norm\.|head\.)'), 'dino'),
+           'dino', 'cut'),
+    Layout('ibot', lambda net: any(name.endswith('masked_embed') for name in [*net.state, *net.others]), 'dino', 'cut'),
+    Layout('selfpatch', lambda net: not net.has(r'^(cls_token|norm\.|fc_norm\.|head\.)'), 'dino', 'cut'),
     Layout('bam', lambda net: any('.proj_head.' in name for name in net.others), 'antialias', twelve_heads=True),
     Layout('mocov3', lambda net: bool({'base_encoder', 'momentum_encoder'} & set(net.prefix.split('.')))
            or net.table_is_sincos(False), 'size', twelve_heads=True),
     Layout('mae', lambda net: net.has('^decoder_') or net.table_is_sincos(True)),
     Layout('timm', lambda net: net.safetensors or net.has(r'^(head|fc_norm)\.|^reg_token$'), 'antialias'),
-    Layout('dino', lambda net: 'patch_embed.proj.weight' in net.state, 'dino'),
+    Layout('dino', lambda net: 'patch_embed.proj.weight' in net.state, 'dino', 'cut'),
 )
 
 

@@ -151,7 +151,7 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
             raise InputError(f'config.json beside {path} has num_attention_heads={heads!r}, into which a width of {width} cannot be cut: '
                              'correct it, or remove it from there')
         registers = 'reg_token' in state and kind.name in ('dinov2', 'huggingface')  # DINOv2 changed its rule with them
-        config = vit_config(state, heads, 'antialias' if registers else kind.position_rule)
+        config = vit_config(state, heads, 'antialias' if registers else kind.position_rule, kind.remainder)
     return Pretrained(path, kind.name, net.prefix, state, config, ignored)
 
 

@@ -42,13 +42,21 @@ class Options(argparse.Action):
                          'train_cfg.max_epochs=100')
 
 
+def add_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--classes', nargs='+', metavar='NAME',
+                        help='with --data: names of the classes of objects or of masks (of ids from 0 on; void first where 0 does not '
+                        'count), or a text file with one on each line')
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', action=Options, default={}, metavar='KEY=VALUE',
                         help='change values of the config, for instance optim_wrapper.optimizer.lr=1e-3')
 
 
-def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lambda cfg: None) -> Config:
+def read_config(args: argparse.Namespace, change: Callable[[Config], list[str] | None] = lambda cfg: None) -> Config:
     """The config ``args.config`` with ``change`` and, after it, the options of the command line applied.
+
+    ``args.notes`` is then what ``change`` returns and the options bring about, in words.
 
     Raises:
         InputError: The file is missing or cannot be read, or an option names what the config has not.
@@ -60,6 +68,7 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
 
     from mmdssl.engine.config_check import check_options
     from mmdssl.engine.own_data import name_folders
+    from mmdssl.engine.run_length import fit_schedules, run_length
     file = find_config(args.config)
     if file is None:
         raise InputError(f"config '{args.config}' does not exist: give the path of a config file, such as "
@@ -81,9 +90,11 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     cfg.launcher = args.launcher
     _import_quietly(cfg.get('default_scope', 'mmdssl'))
     name_folders(cfg, args.cfg_options)
-    change(cfg)
+    args.notes = change(cfg) or []
     check_options(cfg, args.cfg_options)
+    length = run_length(cfg)
     cfg.merge_from_dict(args.cfg_options)
+    args.notes += filter(None, [fit_schedules(cfg, length, args.cfg_options)])
     return cfg
 
 

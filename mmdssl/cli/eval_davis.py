@@ -26,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('predictions', metavar='PREDICTIONS', help='folder with a folder of PNGs per sequence')
     parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017')
     parser.add_argument('--split', default='val', help='name of the list of sequences')
+    parser.add_argument('--year', default='2017', help='folder of the list, in ImageSets')
+    parser.add_argument('--binary', action='store_true', help='masks of DATA are 0 and 255, as in DAVIS-2016')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the scores there, as JSON')
     parser.add_argument('--csv', type=Path, metavar='FILE', help='also write the scores there, a line for each object')
     args = parser.parse_args(argv)
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
     from mmdssl.datasets.davis import DAVIS
     from mmdssl.protocols.video_scores import copy_first, score_rows, score_table
-    data = DAVIS(args.data, args.split)
+    data = DAVIS(args.data, args.split, args.year, binary=args.binary)
     sequences = [data.get_data_info(i) for i in range(len(data))]
     rows = score_rows([score(args.predictions, sequence) for sequence in sequences],
                       [copy_first(sequence['name'], masks(sequence)) for sequence in sequences])
@@ -69,4 +71,4 @@ def score(predictions: str, sequence: dict) -> SequenceScores:
 def masks(sequence: dict) -> list[np.ndarray]:
     """The annotations of a sequence."""
     from mmdssl.datasets.davis import read_mask
-    return [read_mask(path) for path in sequence['mask_paths']]
+    return [read_mask(path, sequence['binary']) for path in sequence['mask_paths']]

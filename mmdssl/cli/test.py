@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from mmdssl.cli.arguments import add_arguments, read_config
+from mmdssl.cli.arguments import add_arguments, add_classes, read_config
 from mmdssl.cli.guard import guarded
 from mmdssl.errors import InputError
 from mmdssl.home import command
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--random', action='store_true',
                         help='the network of the backbone, but with random weights, to compare with')
     parser.add_argument('--data', metavar='ROOT', help='root of the data set, if not that of the config')
+    add_classes(parser)
     args = parser.parse_args(argv)
     return guarded(lambda: run(args))
 
@@ -36,10 +37,13 @@ def run(args: argparse.Namespace) -> None:
     cfg = read_config(args, lambda cfg: change(cfg, args))
     check_config(cfg)
     with explain_refusals(cfg):
-        RUNNERS.build(cfg).test()
+        runner = RUNNERS.build(cfg)
+        for note in args.notes:
+            runner.logger.info(note)
+        runner.test()
 
 
-def change(cfg: Config, args: argparse.Namespace) -> None:
+def change(cfg: Config, args: argparse.Namespace) -> list[str]:
     """What the arguments of this tool change in the config."""
     from mmdssl.engine.own_data import fit_images, use_data
     from mmdssl.engine.own_weights import use_weights
@@ -58,5 +62,6 @@ def change(cfg: Config, args: argparse.Namespace) -> None:
         use_weights(cfg, args.checkpoint, load=not args.random)
         if 'bank' in cfg.test_cfg:
             fit_images(cfg)
-    if args.data:
-        use_data(cfg, args.data)
+    if args.classes and not args.data:
+        raise InputError('--classes names the classes of own data: give --data ROOT too')
+    return use_data(cfg, args.data, classes=args.classes, options=args.cfg_options) if args.data else []

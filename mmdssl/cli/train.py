@@ -5,9 +5,10 @@ import argparse
 import shlex
 import sys
 import time
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from mmdssl.cli.arguments import add_arguments, read_config
+from mmdssl.cli.arguments import add_arguments, add_classes, read_config
 from mmdssl.cli.guard import guarded
 from mmdssl.errors import InputError
 from mmdssl.home import command, started
@@ -38,6 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--data', metavar='PATH',
                         help="pretraining: the images of a folder, a .txt list of paths, a COCO .json or tars ('shards/*.tar', their "
                         'folder, s3://...); other tasks: the root of the data set')
+    add_classes(parser)
     parser.add_argument('--knn', metavar='FOLDER',
                         help='pretraining: measure k-NN on FOLDER/train and FOLDER/val, with one folder per class')
     parser.add_argument('--dense', metavar='FOLDER',
@@ -54,6 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    from mmengine.dist import is_main_process
+
     from mmdssl.engine.config_check import check_config, explain_refusals
     from mmdssl.engine.dry_run import dry_run
     from mmdssl.registry import RUNNERS
@@ -66,8 +70,12 @@ def run(args: argparse.Namespace) -> None:
     with explain_refusals(cfg):
         if args.dry_run:
             dry_run(cfg)
+            if args.notes and is_main_process():
+                print(*args.notes, sep='\n')
             return
         runner = RUNNERS.build(cfg)
+        for note in args.notes:
+            runner.logger.info(note)
         if args.data and not cfg.get('val_cfg'):
             runner.logger.info('k-NN is off: give --knn FOLDER to measure the features while training')
         runner.train()
@@ -87,7 +95,7 @@ def continuation(args: argparse.Namespace, arguments: list[str], start: float) -
     return f'the last checkpoint is {last}, to continue: {again}'
 
 
-def change(cfg: Config, args: argparse.Namespace) -> None:
+def change(cfg: Config, args: argparse.Namespace) -> list[str]:
     """What the arguments of this tool change in the config."""
     from mmdssl.engine.own_data import use_data, use_labels, use_masks
     from mmdssl.engine.own_weights import use_weights
@@ -97,9 +105,17 @@ def change(cfg: Config, args: argparse.Namespace) -> None:
         cfg.optim_wrapper.type, cfg.optim_wrapper.amp = 'mmdssl.OptimWrapper', args.amp
     if args.pretrained:
         use_weights(cfg, args.pretrained, load=not args.random)
+    notes = []
     if args.data:
-        use_data(cfg, args.data, args.knn)
+        scratch = None
+        if args.dry_run:  # which leaves nothing behind
+            args.scratch = TemporaryDirectory()
+            scratch = args.scratch.name
+        notes = use_data(cfg, args.data, args.knn, args.classes, args.cfg_options, scratch)
+    elif args.classes:
+        raise InputError('--classes names the classes of own data: give --data PATH too')
     if args.knn:
         use_labels(cfg, args.knn)
     if args.dense:
         use_masks(cfg, args.dense)
+    return notes

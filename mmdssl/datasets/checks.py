@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from traceback import walk_tb
@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.fileio import load
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.arguments import PositiveInt, fits, refusal
 from mmdssl.errors import InputError
@@ -34,7 +35,7 @@ def check_labelled_data(dataset) -> Iterator[str]:
     """Look through a dataset of mmdet or mmseg, with or without wrappers.
 
     Yields:
-        Warnings: unusable annotations, which mmdet leaves out of training but not out of its evaluation.
+        Warnings: images that are not used; unusable annotations, which mmdet leaves out of training but not out of its evaluation.
 
     Raises:
         InputError: Images or label maps do not exist, a COCO json has none of the dataset's classes, or a transform cannot take
@@ -49,8 +50,33 @@ def check_labelled_data(dataset) -> Iterator[str]:
                 transform.check_labels(plain)
         if hasattr(plain, 'cat2label'):  # mmdet's datasets of a COCO json
             yield from _check_annotations(plain)
+        elif isinstance(plain, BaseDataset) and (unused := unused_images(plain)):
+            yield unused
         if getattr(getattr(plain, 'pipeline', None), 'transforms', None) and len(plain):
             _try_pipeline(plain)
+
+
+def unused_images(dataset, coco: Mapping | None = None) -> str:
+    """Of the images of a dataset of mmdet or mmseg, without wrappers, how many are not used and why; nothing where all are."""
+    used, reasons = len(dataset), Counter()
+    if hasattr(dataset, 'cat2label'):
+        kept = {dataset.get_data_info(index)['img_id'] for index in range(used)}
+        smallest = (dataset.filter_cfg or {}).get('min_size', 0)
+        for image in (coco or load(dataset.ann_file, 'json', backend_args=dataset.backend_args))['images']:
+            if image['id'] not in kept:
+                if min(image['width'], image['height']) < smallest:
+                    reasons[f'smaller than {smallest} px (filter_cfg.min_size)'] += 1
+                else:
+                    reasons['without an object of the classes (filter_cfg.filter_empty_gt)'] += 1
+    elif hasattr(dataset, 'img_suffix') and os.path.isdir(dataset.data_prefix.get('img_path') or ''):
+        names = (name for _, _, names in os.walk(dataset.data_prefix['img_path']) for name in names)
+        others = sum(name.lower().endswith(IMG_EXTENSIONS) and not name.endswith(dataset.img_suffix) for name in names)
+        reasons.update({f'not ending with {dataset.img_suffix} (img_suffix)': others} if others else {})
+    if not reasons:
+        return ''
+    source = dataset.ann_file or dataset.data_root
+    why = ', '.join(f'{number} are {reason}' for reason, number in reasons.items())
+    return f"{used} of the {used + reasons.total()} images of '{source}' are used: {why}"
 
 
 @contextmanager
@@ -78,8 +104,8 @@ def explain_unusable_data(cfg: Mapping) -> Iterator[None]:
         raise
 
 
-def check_coco(path: str) -> None:
-    """Raise an InputError unless a local file is a COCO json of boxes."""
+def check_coco(path: str) -> dict:
+    """The content of a local file; an InputError unless it is a COCO json of boxes."""
     try:
         with open(path, encoding='utf-8') as file:
             coco = json.load(file)
@@ -105,6 +131,7 @@ def check_coco(path: str) -> None:
         if annotation['id'] in ids:
             raise InputError(f"'{path}' has more than one annotation with the id {annotation['id']}: number them anew")
         ids.add(annotation['id'])
+    return coco
 
 
 def _readers(cfg: Mapping) -> Iterator[str]:
@@ -167,6 +194,13 @@ def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
         if bare:
             raise InputError(f"{len(bare)} annotations in '{dataset.ann_file}' have no segmentation (id {_some(bare)}), which the "
                              'masks of this config are made of: add them, or use a config without masks')
+    known, names = dataset.metainfo['classes'], [category['name'] for category in coco['categories']]
+    strange, lacking = ([name for name in some if name not in others] for some, others in ((names, known), (known, names)))
+    if lacking:
+        yield (f"of the {len(known)} classes, '{dataset.ann_file}' has {len(known) - len(lacking)}, and {len(strange)} categories that are "
+               f'none of them ({_some(strange) or "-"}): if these are your own data, --data ROOT sets classes and num_classes to theirs')
+    if unused := unused_images(dataset, coco):
+        yield unused
     if wrong:
         found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
         effect = 'may lower the scores' if dataset.test_mode else 'are left out'

@@ -1,6 +1,7 @@
 """Videos, one whole sequence at a time, for the propagation of what is known of the first frame; DAVIS-2017."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import cv2
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 
 from mmdssl.arguments import PositiveInt
 from mmdssl.datasets.images import open_file, open_image, read_rgb
 from mmdssl.datasets.lists import read_lines
+from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS, FUNCTIONS
 
@@ -22,7 +25,7 @@ FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
 class Videos(BaseDataset):
     """Sequences of frames with a mask of ids each.
 
-    An item is ``dict(name, frames, first_mask, frame_paths, mask_paths)``: frames ``(T, 3, h, w)`` uint8 RGB as the
+    An item is ``dict(name, frames, first_mask, frame_paths, mask_paths, binary)``: frames ``(T, 3, h, w)`` uint8 RGB as the
     network sees them, the first mask ``(H, W)`` uint8 in its own size. Whoever needs the other masks, or frames in
     their own size, reads them. Sequences cannot be stacked: use ``collate_fn=dict(type='mmdssl.list_samples')``.
 
@@ -72,10 +75,11 @@ class Videos(BaseDataset):
 
     def __getitem__(self, index: int) -> dict:
         info = self.get_data_info(index)
-        first_mask = torch.from_numpy(read_mask(info['mask_paths'][0]))
+        binary = info.get('binary', False)
+        first_mask = torch.from_numpy(read_mask(info['mask_paths'][0], binary))
         frames = self.read_frames(info['frame_paths'], tuple(first_mask.shape))
         return dict(name=info['name'], frames=frames, first_mask=first_mask, frame_paths=info['frame_paths'],
-                    mask_paths=info['mask_paths'])
+                    mask_paths=info['mask_paths'], binary=binary)
 
     def read_frames(self, paths: Sequence[str], shape: tuple[int, int]) -> torch.Tensor:
         """Frames ``(T, 3, h, w)`` uint8 RGB as the network sees them, of files that all have one height and width."""
@@ -108,21 +112,50 @@ class DAVIS(Videos):
 
     Args:
         data_root: Folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``.
-        split: Name of the list of sequences, ``ImageSets/<year>/<split>.txt``.
-        year: Folder of the lists.
+        split: Name of the list of sequences, ``ImageSets/<year>/<split>.txt``; or None: all that have frames and masks.
+        year: Folder of the lists. The lines of DAVIS-2016's name frames and masks.
+        frames: Folder with a folder of frames for each sequence.
+        masks: Folder with a folder of masks for each sequence.
+        binary: Masks are 0 and 255, as DAVIS-2016's: whatever is not 0 is object 1. Elsewhere 255 is void.
         **resize: Of :class:`Videos`.
 
     Raises:
         InputError: See :class:`Videos`.
     """
 
-    def __init__(self, data_root: str, split: str = 'val', year: str = '2017', **resize):
+    def __init__(self, data_root: str, split: str | None = 'val', year: str = '2017', frames: str = FRAMES, masks: str = MASKS,
+                 binary: bool = False, **resize):
         self.list_file = Path(data_root, 'ImageSets', year, f'{split}.txt')
+        self.split = split
+        self.frames, self.masks = Path(data_root, frames), Path(data_root, masks)
+        self.binary = binary
         super().__init__(data_root, **resize)
 
     def load_data_list(self) -> list[dict]:
-        names = self.names_in(self.list_file, f'the folder of DAVIS-2017, which holds ImageSets, {FRAMES} and {MASKS}')
-        return [self.find(name, Path(self.data_root, FRAMES, name), Path(self.data_root, MASKS, name)) for name in names]
+        names = self._all() if self.split is None else self.names_in(
+            self.list_file, f'the folder of DAVIS-2017, which holds ImageSets, {FRAMES} and {MASKS}')
+        names = dict.fromkeys(Path(name.split()[0]).parent.name if '/' in name else name for name in names)
+        infos = [self.find(name, self.frames / name, self.masks / name) for name in names]
+        for info in infos:
+            info['binary'] = self.binary
+            ids = set(np.unique(read_mask(info['mask_paths'][0])).tolist())
+            if VOID in ids <= {0, VOID} and not self.binary:
+                raise InputError(f"the mask '{info['mask_paths'][0]}' has no other id than 0 and {VOID}, and {VOID} is void, a pixel that "
+                                 'does not count: where it is the object, as in DAVIS-2016, give --cfg-options '
+                                 'test_dataloader.dataset.binary=True (--binary of eval_davis), and it is read as 1')
+        return infos
+
+    def _all(self) -> list[str]:
+        self.source = self.frames
+        of_frames, of_masks = ({path.name for path in folder.glob('*') if path.is_dir() and path.name[0] != '.'}
+                               for folder in (self.frames, self.masks))
+        if not of_frames & of_masks:
+            raise InputError(f"no folder of a clip in '{self.frames}' has one of masks in '{self.masks}': give both the same name")
+        for folder, alone, lacking in ((self.frames, of_frames - of_masks, 'masks'), (self.masks, of_masks - of_frames, 'frames')):
+            if alone:
+                print_log(f"{len(alone)} of the folders in '{folder}' have no {lacking} and are left out: {', '.join(sorted(alone)[:5])}",
+                          'current', logging.WARNING)
+        return sorted(of_frames & of_masks)
 
 
 @FUNCTIONS.register_module()
@@ -149,8 +182,8 @@ def read_frame(path: str | Path) -> np.ndarray:
     return np.array(image)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """The ids ``(H, W)`` uint8 of an indexed or grey PNG.
+def read_mask(path: str | Path, binary: bool = False) -> np.ndarray:
+    """The ids ``(H, W)`` uint8 of an indexed or grey PNG; of a binary one, 0 and 255 as in DAVIS-2016, 0 and 1.
 
     Raises:
         InputError: It cannot be read, or has colours in place of ids.
@@ -159,7 +192,8 @@ def read_mask(path: str | Path) -> np.ndarray:
         with open_file(str(path)) as file, open_image(file) as image:
             if image.mode not in ('P', 'L', '1'):
                 raise InputError(f"mask '{path}' has colours ({image.mode}) in place of ids: save it as an indexed PNG")
-            return np.array(image, dtype=np.uint8)
+            ids = np.array(image, dtype=np.uint8)
+            return (ids > 0).astype(np.uint8) if binary else ids
     except InputError:
         raise
     except Exception as error:  # on broken data, decoders raise almost anything

@@ -50,6 +50,7 @@ class SegmentedImages(BaseDataset):
             are not counted; or a text file below ``data_root`` with a name on each line.
         reduce_zero_label: The id 0 is not counted, and names of classes begin with the id 1.
         ignore: Ids that are not counted, as 255 never is; a name of theirs is no class.
+        binary: Masks are 0 and 255, and 255 is read as 1.
         size: Height and width.
         number: How many of the images to use; all where there are fewer.
         number_seed: What they are drawn with.
@@ -73,12 +74,13 @@ class SegmentedImages(BaseDataset):
 
     def __init__(self, data_root: str, images: str, masks: str, image_suffix: str = '.jpg', mask_suffix: str = '.png',
                  names: str | None = None, classes: Annotated[Sequence[str], NonEmpty] | Mapping[str, Sequence[Id]] | str = 'classes.txt',
-                 reduce_zero_label: bool = False, ignore: Sequence[Id] = (), size: PositiveInt = 512,
+                 reduce_zero_label: bool = False, ignore: Sequence[Id] = (), binary: bool = False, size: PositiveInt = 512,
                  number: PositiveInt | None = None, number_seed: NonNegativeInt = 42, augment: bool = False, epochs: PositiveInt = 1,
                  seed: NonNegativeInt = 0, scale: tuple[Positive, Positive] = (0.5, 2.0), jitter: Share = 0.1, flip: Share = 0.):
         self.images, self.masks = Path(data_root, images), Path(data_root, masks)
         self.image_suffix, self.mask_suffix = image_suffix, mask_suffix
         self.names = None if names is None else Path(data_root, names)
+        self.binary = binary
         self.size = size
         self.number, self.number_seed = number, number_seed
         self.subset: str | None = None
@@ -174,7 +176,7 @@ class SegmentedImages(BaseDataset):
 
     def _mask(self, info: dict) -> Tensor:
         """Numbers of classes ``(1, H, W)`` uint8."""
-        ids = read_mask(info['mask_path'])
+        ids = read_mask(info['mask_path'], self.binary)
         found = self._class_of[ids]
         if (found < 0).any():
             unknown = ', '.join(map(str, np.unique(ids[found < 0])[:5].tolist()))

@@ -13,6 +13,7 @@ from traceback import walk_tb
 from typing import Annotated, Any, Literal
 
 import mmengine.registry
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import Registry, build_from_cfg
@@ -25,6 +26,7 @@ from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks import ContrastiveCropHook
+from mmdssl.engine.run_length import DATES
 from mmdssl.errors import InputError
 from mmdssl.registry import METRICS, RUNNERS
 
@@ -73,9 +75,9 @@ OF_CLASS: dict[str, dict[str, Any]] = {
     'Adam': dict(betas=tuple[Share, Share], eps=NonNegative),  # of which AdamW is one
     'OptimWrapper': dict(accumulative_counts=PositiveInt, clip_grad=dict | None),
     '_ParamScheduler': dict(
-        begin=NonNegativeInt, end=PositiveInt, by_epoch=bool, convert_to_iter_based=bool, T_max=PositiveInt,
+        begin=NonNegative, end=Positive, by_epoch=bool, convert_to_iter_based=bool, T_max=Positive,
         eta_min=NonNegative | None, eta_min_ratio=NonNegative | None, start_factor=Positive, power=NonNegative, gamma=NonNegative,
-        milestones=list[PositiveInt], step_size=PositiveInt),
+        milestones=list[Positive], step_size=Positive),
     'CheckpointHook': dict(
         interval=Every, by_epoch=bool, max_keep_ckpts=Every, save_last=bool, save_optimizer=bool, save_best=str | list[str] | None,
         save_begin=NonNegativeInt, out_dir=str | None, rule=Rule | list[Rule] | None),
@@ -304,11 +306,15 @@ def _check_crop_boxes(cfg: Config, scope: str) -> None:
 
 
 def _check_schedules(cfg: Config) -> None:
-    """Schedules that begin after the run ends, as a cosine does behind a warm-up that is too long."""
+    """Schedules that begin after the run ends, as a cosine does behind a warm-up that is too long, or within an iteration."""
     epochs = (cfg.get('train_cfg') or {}).get('max_epochs')
     schedulers = cfg.get('param_scheduler') or []
     for i, scheduler in enumerate(schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]):
         end = scheduler.get('end', epochs)
+        broken = [date for date in DATES if np.mod(scheduler.get(date) or 0, 1).any()]
+        if broken and not scheduler.get('by_epoch', True):
+            raise InputError(f"param_scheduler.{i}.{broken[0]} is {scheduler[broken[0]]}, and {scheduler['type']} counts iterations: give "
+                             'whole numbers, or by_epoch=True')
         if epochs and scheduler.get('by_epoch', True) and scheduler.get('begin', 0) >= min(end, epochs):
             raise InputError(f"the schedule {scheduler['type']} begins at epoch {scheduler['begin']} of a "
                              f'run of {epochs}: shorten the warm-up before it (param_scheduler.{i}.begin and the end '

@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.console import Console
 from rich.table import Table
 
+from mmdssl.datasets.checks import plain_datasets, unused_images
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.backbone import backbone_of
 from mmdssl.engine.log_processor import peak_memory
@@ -137,6 +138,8 @@ def _table(runner: Runner, step: float, loading: float, images: int) -> Table:
     table.add_row('trained parameters', _count(p for p in model.parameters() if p.requires_grad))
     table.add_row('parameters of the backbone', _count(backbone_of(model).parameters()))
     table.add_row('training images', f'{len(loader.dataset):,}')
+    for unused in filter(None, map(unused_images, plain_datasets(loader.dataset))):
+        table.add_row('', unused)
     if hasattr(runner.val_loop, 'bank'):
         table.add_row('k-NN: bank, queries',
                       f'{len(runner.val_loop.bank.dataset):,}, {len(runner.val_dataloader.dataset):,}')

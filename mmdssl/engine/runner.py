@@ -39,6 +39,7 @@ from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
 from mmdssl.engine.hooks.stop_hook import StopHook
 from mmdssl.engine.loops import TrainLoop
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
+from mmdssl.engine.run_length import in_iterations
 from mmdssl.engine.run_lock import hold, release
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.engine.workers import prepare_workers
@@ -193,6 +194,10 @@ class Runner(base.Runner):
             f'images per step, and this run has {self.global_batch_size} '
             f'({self.train_dataloader.batch_sampler.batch_size} per process x {self.world_size} processes '
             f'x {self._accumulated} accumulated).')
+
+    def _build_param_scheduler(self, scheduler: dict | list, optim_wrapper: OptimWrapper) -> list:
+        given = scheduler if isinstance(scheduler, Sequence) else [scheduler]
+        return super()._build_param_scheduler([*in_iterations(given, self.max_epochs, len(self.train_dataloader))], optim_wrapper)
 
     def load_or_resume(self) -> None:
         if self._resume and self._load_from is None:

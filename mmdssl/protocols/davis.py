@@ -42,7 +42,7 @@ class DAVISMetric(SampleMetric):
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         for sequence, prediction in zip(data_batch, data_samples):
-            truth = [read_mask(path) for path in sequence['mask_paths']]
+            truth = [read_mask(path, sequence.get('binary', False)) for path in sequence['mask_paths']]
             scores = {}
             for name, masks in prediction['masks'].items():
                 scores[name] = score_sequence(sequence['name'], masks[1:-1], truth)

@@ -1,13 +1,20 @@
-"""``--data`` of the dense tasks; that of pretraining is in the tests of tools/train.py."""
+"""``--data`` and ``--classes`` of the dense tasks; ``--data`` of pretraining is in the tests of tools/train.py."""
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
+from own_files import write_clips, write_davis2016, write_fruits, write_masks
+from PIL import Image
 
+from mmdssl.engine import own_data
 from mmdssl.engine.own_data import name_folders, use_data
 from mmdssl.errors import InputError
+from mmdssl.registry import DATASETS
 
 ROOT = Path(__file__).parents[2] / 'configs'
 
@@ -44,7 +51,7 @@ def test_tars_of_all_ways_to_name_them(tmp_path, monkeypatch):
 
 def test_coco_with_its_folders_inside_images(tmp_path):
     for part in ('train2017', 'val2017'):
-        (tmp_path / 'images' / part).mkdir(parents=True)
+        write_fruits(tmp_path, f'annotations/instances_{part}.json', f'images/{part}', range(2))
     cfg = Config.fromfile(ROOT / 'detection/small_mask-rcnn_coco.py')
     use_data(cfg, str(tmp_path))
     assert [cfg[name].dataset.data_root for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')] == [str(tmp_path)] * 3
@@ -104,12 +111,16 @@ def test_folders_of_other_names_are_given_as_options(tmp_path):
 
 def test_davis_and_what_is_missing(tmp_path):
     cfg = Config.fromfile(ROOT / 'video/davis2017.py')
+    (tmp_path / 'ImageSets').mkdir()
     use_data(cfg, str(tmp_path))
     assert cfg.test_dataloader.dataset.data_root == str(tmp_path)
     with pytest.raises(InputError, match='does not exist'):
         use_data(cfg, str(tmp_path / 'nowhere'))
-    with pytest.raises(InputError, match="has no folder 'train2017'"):
-        use_data(Config.fromfile(ROOT / 'detection/small_mask-rcnn_coco.py'), str(tmp_path))
+    (tmp_path / 'images').mkdir()
+    cfg = Config.fromfile(ROOT / 'segmentation/semfpn_vit-small_40k_voc12.py')
+    place = 'train_dataloader.dataset.datasets.0.data_prefix.img_path'
+    with pytest.raises(InputError, match=f"has no folder 'JPEGImages', which {place}"):
+        own_data._existing(str(tmp_path), 'JPEGImages', place)
 
 
 def test_the_number_of_classes_follows_the_folder(tmp_path):
@@ -138,3 +149,165 @@ def test_a_data_set_of_transfer_keeps_its_classes(tmp_path):
     use_data(cfg, str(tmp_path))
     assert cfg.train_dataloader.dataset.dataset.data_root == cfg.val_dataloader.dataset.data_root == str(tmp_path)
     assert cfg.model.num_classes == 102 and cfg.default_hooks.record.dataset == 'flowers'
+
+
+DETECTION, SEGMENTATION, VIDEO = 'detection/small_cascade-mask-rcnn_coco', 'segmentation/small_semfpn_camvid', 'video/small_davis2017_world'
+
+
+def applied(config: str, root: Path, tmp_path: Path, **arguments) -> tuple[Config, str]:
+    cfg = Config.fromfile(ROOT / f'{config}.py')
+    return cfg, '\n'.join(use_data(cfg, str(root), scratch=tmp_path / 'made', **arguments))
+
+
+def test_a_file_of_three_fruits_is_found_and_split(tmp_path):
+    root = write_fruits(tmp_path / 'fruits')
+    cfg, said = applied(DETECTION, root, tmp_path)
+    parts = [json.loads(Path(cfg[f'{part}_dataloader'].dataset.ann_file).read_text()) for part in ('train', 'val', 'test')]
+    assert [[image['id'] for image in part['images']] for part in parts] == [[0, 1, 2, 3, 5, 6, 7, 8, 10, 11], [4, 9], [4, 9]]
+    assert all({each['image_id'] for each in part['annotations']} <= {image['id'] for image in part['images']} for part in parts)
+    assert cfg.train_dataloader.dataset.data_prefix.img == str(root / 'images')
+    assert cfg.val_evaluator.ann_file == cfg.val_dataloader.dataset.ann_file
+    assert all(cfg[f'{part}_dataloader'].dataset.metainfo.classes == ('apple', 'pear', 'plum') for part in ('train', 'val', 'test'))
+    roi_head = cfg.model.roi_head
+    assert [head.num_classes for head in (*roi_head.bbox_head, roi_head.mask_head)] == [3] * 4
+    assert cfg.default_hooks.record.dataset == 'fruits' and '3 classes: apple, pear, plum' in said and 'every 5th image validates' in said
+    assert applied(DETECTION, root / 'fruits.json', tmp_path)[0].model.roi_head.mask_head.num_classes == 3
+
+
+@pytest.mark.parametrize(('train', 'val', 'images'), [
+    ('my_train.json', 'my-test.json', 'images'), ('a.json', 'b_valid.json', 'photos'),
+    ('train/_annotations.coco.json', 'valid/_annotations.coco.json', '')])
+def test_one_file_per_split_of_any_name(tmp_path, train, val, images):
+    """Roboflow puts images beside their file."""
+    root = tmp_path / 'fruits'
+    for file, numbers in ((train, range(4)), (val, range(4, 6))):
+        write_fruits(root, file, images or str(Path(file).parent), numbers)
+    cfg, _ = applied(DETECTION, root, tmp_path, classes=['plum', 'apple'])
+    assert cfg.train_dataloader.dataset.ann_file == str(root / train) and cfg.val_evaluator.ann_file == str(root / val)
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('plum', 'apple') and cfg.model.roi_head.mask_head.num_classes == 2
+
+
+def test_files_without_a_telling_name_are_named_by_options(tmp_path):
+    root = tmp_path / 'fruits'
+    for file in ('a.json', 'b.json'):
+        write_fruits(root, file, 'somewhere/deep/inside')
+    options = {f'{part}_dataloader.dataset.ann_file': f'{name}.json' for part, name in zip(('train', 'val'), 'ab')}
+    with pytest.raises(InputError, match='is not in .* or its folders: .* train_dataloader.dataset.data_prefix.img=FOLDER'):
+        applied(DETECTION, root, tmp_path, options=options)
+    options |= {f'{part}_dataloader.dataset.data_prefix.img': 'somewhere/deep/inside' for part in ('train', 'val')}
+    cfg, _ = applied(DETECTION, root, tmp_path, options=options)
+    assert [Path(cfg[f'{part}_dataloader'].dataset.ann_file).name for part in ('train', 'val')] == ['a.json', 'b.json']
+    assert cfg.val_dataloader.dataset.data_prefix.img == str(root / 'somewhere/deep/inside')
+
+
+def test_a_folder_of_images_and_masks(tmp_path):
+    """Of a config with 11 classes, the number 11 for void, and other folders."""
+    root = write_masks(tmp_path / 'fruits', images='photos', masks='labels', suffix='.jpg', mask_suffix='_mask.png')
+    Image.new('RGB', (8, 8)).save(root / 'photos/nobody labelled this.jpg')
+    cfg, said = applied(SEGMENTATION, root, tmp_path, classes=['background', 'apple', 'pear', 'plum'])
+    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
+    assert train.data_prefix == dict(img_path='photos', seg_map_path='labels')
+    assert (train.img_suffix, train.seg_map_suffix) == ('.jpg', '_mask.png')
+    names = [Path(dataset.ann_file).read_text().splitlines() for dataset in (train, val)]
+    assert [len(part) for part in names] == [10, 2] and not set(names[0]) & set(names[1])
+    labels = [step for step in train.pipeline if step.type == 'mmdssl.LoadLabelMap']
+    assert labels == [dict(type='mmdssl.LoadLabelMap', num_classes=4, reduce_zero_label=False, binary=False)]
+    assert (cfg.model.decode_head.num_classes, cfg.model.data_preprocessor.seg_pad_val) == (4, 255)
+    assert 'ignore_index' not in {**cfg.model.decode_head, **cfg.val_evaluator} and '1 more have no mask' in said
+    assert not any('ignore_index' in step for step in train.pipeline)
+
+
+def test_masks_with_parts_are_those_of_protocols_too(tmp_path):
+    root = tmp_path / 'fruits'
+    for part in ('train', 'valid'):
+        write_masks(root, 3, f'{part}/images', f'{part}/masks')
+    (root / 'classes.txt').write_text('void\napple\npear\nplum\n')
+    for config in ('dense/hummingbird_ade20k', 'dense/linear-leopart_ade20k'):
+        cfg, said = applied(config, root, tmp_path)
+        datasets = [loader.dataset for _, loader in own_data._parts(cfg)]
+        assert {dataset.images for dataset in datasets} == {'train/images', 'valid/images'}
+        assert all(list(dataset.classes) == ['apple', 'pear', 'plum'] and dataset.reduce_zero_label for dataset in datasets)
+        assert '0 is not counted' in said and cfg.model.get('num_classes', 3) == 3
+
+
+def test_black_and_white_masks_of_two_classes_are_recoded(tmp_path):
+    root = write_masks(tmp_path / 'fruits', change=lambda ids: (255 * (ids > 0)).astype(np.uint8))
+    cfg, said = applied(SEGMENTATION, root, tmp_path, classes=['background', 'fruit'])
+    assert cfg.train_dataloader.dataset.pipeline[1].binary and '255 is read as 1' in said
+    results = DATASETS.build(dict(type='mmdssl.SegmentedImages', data_root=str(root), images='images', masks='masks', image_suffix='.png',
+                                  classes=['background', 'fruit'], binary=True, size=16))[0]
+    assert set(results['mask'].unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(('write', 'expected'), [
+    (write_clips, dict(split=None, frames='clips', masks='masks')), (write_davis2016, dict(year='480p'))])
+def test_clips(tmp_path, write, expected):
+    cfg, _ = applied(VIDEO, write(tmp_path / 'pets'), tmp_path)
+    dataset = cfg.test_dataloader.dataset
+    assert {key: dataset[key] for key in expected} == expected
+    videos = DATASETS.build(dict(dataset, type='mmdssl.DAVIS', binary=write is write_davis2016))
+    assert [videos.get_data_info(i)['name'] for i in range(len(videos))] == ['cat', 'dog']
+    assert set(videos[0]['first_mask'].unique().tolist()) == {0, 1}
+
+
+def three(change: Callable) -> Callable:
+    return lambda root: write_fruits(root, change=change)
+
+
+def removed(write: Callable, *paths: str) -> Callable:
+    def make(root: Path) -> None:
+        write(root)
+        for path in paths:
+            for found in root.glob(path):
+                found.unlink()
+    return make
+
+
+def nothing(root: Path) -> None:
+    root.mkdir()
+    (root / 'labels.csv').write_text('a,b')
+
+
+NAMED = dict(classes=['background', 'apple', 'pear', 'plum'])
+MISTAKES = [
+    (DETECTION, nothing, {}, 'hold no file of COCO.*there is labels.csv'),
+    (DETECTION, lambda root: [write_fruits(root, file) for file in ('a.json', 'b.json')], {},
+     'several files of COCO .a.json, b.json.*ann_file=FILE'),
+    (DETECTION, removed(write_fruits, 'images/*'), {}, 'IMG_0000.jpg, the first image of .* is not in'),
+    (DETECTION, write_fruits, dict(classes=['apple', 'peer']), "--classes has 'peer', and the categories of .* are apple, pear, plum"),
+    (DETECTION, three(lambda coco: coco['annotations'][0].pop('bbox')), {}, "entry 0 of 'annotations' .* has no 'bbox'"),
+    (SEGMENTATION, nothing, NAMED, 'no folders of images and of their masks .there is labels.csv'),
+    (SEGMENTATION, write_masks, {}, 'have the ids 0, 1, 2, 3, and nothing says what they are: give --classes'),
+    (SEGMENTATION, write_masks, dict(classes=['apple', 'pear', 'plum']),
+     'the ids 0, 1, 2, 3, and there are 3 classes.*name all of them, the background'),
+    (SEGMENTATION, removed(write_masks, 'masks/*'), NAMED, 'there is no mask in'),
+    (SEGMENTATION, lambda root: write_masks(root, mask_suffix='.gif.png', change=lambda ids: np.stack([ids] * 3, -1)), NAMED,
+     'has colours .RGB. in place of ids'),
+    (SEGMENTATION, lambda root: write_masks(root, change=lambda ids: (255 * (ids > 0)).astype(np.uint8)), NAMED,
+     'the ids 0, 255, and 255 is void here.*name two classes'),
+    (VIDEO, nothing, {}, 'neither ImageSets.* nor folders of clips and of their masks .there is labels.csv'),
+    (VIDEO, write_davis2016, {}, '00000.png. has no other id than 0 and 255, and 255 is void.*dataset.binary=True'),
+    (VIDEO, lambda root: write_clips(root / 'x', 'clips') and (root / 'x/masks').rename(root / 'masks') and (root / 'x/clips').rename(
+        root / 'clips') and (root / 'masks/cat').rename(root / 'masks/Cat') and (root / 'masks/dog').rename(root / 'masks/Dog'), {},
+     'no folder of a clip in .* has one of masks in'),
+    (VIDEO, removed(write_clips, 'masks/cat/00002.png'), {}, "sequence 'cat' has no mask for 1 of its 4 frames"),
+    (VIDEO, lambda root: root.mkdir() or (root / 'cat.mp4').write_bytes(b'movie'), {}, 'is a movie.*ffmpeg -i cat.mp4 clips/cat/'),
+]
+
+
+@pytest.mark.parametrize(('config', 'write', 'arguments', 'message'), MISTAKES)
+def test_mistakes(tmp_path, config, write, arguments, message):
+    write(tmp_path / 'own')
+    with pytest.raises(InputError, match=message):
+        cfg, _ = applied(config, tmp_path / 'own', tmp_path, **arguments)
+        DATASETS.build(dict(cfg.test_dataloader.dataset, type='mmdssl.DAVIS'))
+
+
+def test_the_hint_about_the_folder_of_images_leads_somewhere(tmp_path):
+    """Of a COCO json for pretraining, whose images are nowhere near."""
+    root = write_fruits(tmp_path / 'fruits', images='far/away')
+    cfg = Config.fromfile(ROOT / 'small/dino.py')
+    with pytest.raises(InputError, match='--cfg-options train_dataloader.dataset.data_prefix.img=FOLDER'):
+        use_data(cfg, str(root / 'fruits.json'))
+    use_data(cfg, str(root / 'fruits.json'), options={'train_dataloader.dataset.data_prefix.img': str(root / 'far/away')})
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 12

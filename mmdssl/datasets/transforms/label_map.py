@@ -21,6 +21,7 @@ class LoadLabelMap(BaseTransform):
     Args:
         num_classes: Classes of the model: indices are from 0 to ``num_classes - 1``.
         ignore_index: The index of pixels without label.
+        binary: Maps are 0 and 255, and 255 is read as 1.
         **kwargs: Arguments of mmseg's.
 
     Raises:
@@ -28,27 +29,34 @@ class LoadLabelMap(BaseTransform):
             or none of these.
     """
 
-    def __init__(self, num_classes: PositiveInt, ignore_index: int = 255, **kwargs):
+    def __init__(self, num_classes: PositiveInt, ignore_index: int = 255, binary: bool = False, **kwargs):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.binary = binary
         self.load = TRANSFORMS.build(dict(type='mmseg.LoadAnnotations', **kwargs))
 
     def check_labels(self, dataset: Dataset) -> None:
         """Raise an InputError where no label map of a dataset of mmseg has a pixel of a class; the first that has one ends the search."""
         for index in range(len(dataset)):
             with suppress(Exception):  # loading it says why
-                labels = self.load(dataset.get_data_info(index))['gt_seg_map']
+                labels = self._load(dataset.get_data_info(index))['gt_seg_map']
                 if (labels != self.ignore_index).any():
                     return
         raise InputError(f"none of the {len(dataset)} label maps of '{dataset.data_root}' has a pixel with another index than "
                          f'{self.ignore_index}, which is ignored: check data_prefix.seg_map_path, reduce_zero_label and ignore_index')
+
+    def _load(self, results: dict) -> dict:
+        results = self.load(results)
+        if self.binary:
+            results['gt_seg_map'] = (results['gt_seg_map'] > 0).astype(np.uint8)
+        return results
 
     def transform(self, results: dict) -> dict:
         path = results['seg_map_path']
         try:
             if os.path.exists(path):
                 _check(path)
-            results = self.load(results)
+            results = self._load(results)
         except InputError:
             raise
         except Exception as error:  # on broken data, decoders raise almost anything

@@ -1,7 +1,7 @@
 """DINO: self-distillation with no labels (Caron et al., ICCV 2021)."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.dist import all_reduce
@@ -9,7 +9,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mmdssl.arguments import NonNegativeInt, Positive, Share
+from mmdssl.arguments import NonNegative, Positive, Share
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.errors import InputError
 from mmdssl.models.algorithms.base import Algorithm
@@ -17,7 +17,7 @@ from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import DINOHead
 from mmdssl.models.losses.distillation import Center, cross_view
 from mmdssl.registry import MODELS
-from mmdssl.schedules import Temperatures, cosine, warmup_epochs
+from mmdssl.schedules import Temperatures, cosine, epochs_done, warmup_epochs
 
 
 @MODELS.register_module()
@@ -30,7 +30,8 @@ class DINO(Algorithm):
         backbone: Config of the backbone.
         head: Config of the head, by default a :class:`mmdssl.models.layers.projection.DINOHead`.
         momentum: Of the teacher, at the start; it grows to 1 along a cosine.
-        teacher_temperature: Start, end and epochs of its linear warm-up.
+        teacher_temperature: Start, end and epochs of its linear warm-up; a dict has them for each stream of tokens by name, as
+            iBOT's ``dict(cls=(0.04, 0.04, 0), patch=(0.04, 0.07, 30))``.
         student_temperature: Constant.
         center_momentum: Of the running mean of the teacher's logits.
         freeze_last_layer: Epochs during which the prototypes do not move.
@@ -40,9 +41,9 @@ class DINO(Algorithm):
     streams: Sequence[str] = ('cls', )
 
     def __init__(self, backbone: dict, head: dict, momentum: Share = 0.996,
-                 teacher_temperature: Temperatures = (0.04, 0.07, 30), student_temperature: Positive = 0.1,
-                 center_momentum: Share = 0.9, freeze_last_layer: NonNegativeInt = 1, data_preprocessor: dict | None = None,
-                 init_cfg: dict | None = None):
+                 teacher_temperature: Temperatures | Mapping[str, Temperatures] = (0.04, 0.07, 30),
+                 student_temperature: Positive = 0.1, center_momentum: Share = 0.9, freeze_last_layer: NonNegative = 1,
+                 data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor, init_cfg)
         backbone = MODELS.build(backbone)
         head = MODELS.build({'type': DINOHead, 'in_dim': backbone.embed_dim, **head})
@@ -52,6 +53,9 @@ class DINO(Algorithm):
         self.centers = nn.ModuleDict(
             {stream: Center(self.num_prototypes, center_momentum) for stream in self.streams})
         self.momentum = momentum
+        if isinstance(teacher_temperature, Mapping) and set(teacher_temperature) != set(self.streams):
+            raise InputError(f'teacher_temperature is of {", ".join(teacher_temperature)}, and {type(self).__name__} has the streams '
+                             f'{", ".join(self.streams)}: give (start, end, epochs) for each of them, or once for all')
         self.teacher_temperature = teacher_temperature
         self.student_temperature = student_temperature
         self.freeze_last_layer = freeze_last_layer
@@ -98,7 +102,6 @@ class DINO(Algorithm):
                 mean of all. The prototypes are linear, so that mean costs one row.
         """
         self.remember_features(tokens['cls'].flatten(0, -2))
-        temperature = warmup_epochs(*self.teacher_temperature, self.progress)
         bottleneck = self.teacher.head.project_streams(tokens)
         targets, means = {}, {}
         with parametrize.cached():
@@ -108,12 +111,17 @@ class DINO(Algorithm):
                 if select and stream in select:
                     z = z[select[stream]]
                 center = self.center_of(stream)
-                targets[stream] = center(self.teacher.head.score(z, stream), temperature)
+                targets[stream] = center(self.teacher.head.score(z, stream), self.temperature_of(stream))
                 if stream in self.centers:
                     means[stream] = self.teacher.head.score(mean, stream)
         for stream, center in self.centers.items():
             center.update(means[stream])
         return targets
+
+    def temperature_of(self, stream: str) -> float:
+        """The teacher's, of a token stream."""
+        given = self.teacher_temperature
+        return warmup_epochs(*(given[stream] if isinstance(given, Mapping) else given), self.progress)
 
     def center_of(self, stream: str) -> Center:
         """The center of a token stream; a stream without its own uses the class tokens'."""
@@ -124,7 +132,7 @@ class DINO(Algorithm):
         follow(self.teacher, self.student, cosine(self.momentum, 1., self.progress))
 
     def frozen_parameters(self) -> list[nn.Parameter]:
-        if self.progress.epoch >= self.freeze_last_layer:
+        if epochs_done(self.progress, self.freeze_last_layer) >= self.freeze_last_layer:
             return []
         return [parameter for parameter in self.student.head.last_layer.parameters() if parameter.requires_grad]
 

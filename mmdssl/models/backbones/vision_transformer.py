@@ -53,6 +53,8 @@ class VisionTransformer(BaseModule):
             coordinates, zero for CLS; or ``'none'``.
         position_rule: How a learnable table is resized for other inputs, see
             :func:`mmdssl.models.layers.position.resize_table`.
+        remainder: What becomes of pixels on the right and below that are no whole patch: ``'pad'``, zeros complete them; or ``'cut'``,
+            they are left out, as in the code of DINO, iBOT, SelfPatch and PQCL.
         relative_position: Each block adds a learnable bias to its attention by the distance of two patches: True, its own, as BEiT
             fine-tunes; ``'shared'``, the same one in all blocks, as BEiT pretrains.
         class_token: Own a class token. Without one (SelfPatch), the mean of the patches takes its place in the outputs.
@@ -84,7 +86,8 @@ class VisionTransformer(BaseModule):
 
     def __init__(self, arch: Literal[tuple(ARCHITECTURES)] | dict[str, PositiveInt] = 'small', patch_size: PositiveInt = 16,
                  img_size: PositiveInt = 224, position: Literal['learnable', 'sincos', 'none'] = 'learnable',
-                 position_rule: Literal['size', 'dino', 'antialias'] = 'size', relative_position: bool | Literal['shared'] = False,
+                 position_rule: Literal['size', 'dino', 'antialias'] = 'size', remainder: Literal['pad', 'cut'] = 'pad',
+                 relative_position: bool | Literal['shared'] = False,
                  class_token: bool = True, pool: Literal['cls', 'mean'] = 'cls', num_registers: NonNegativeInt = 0,
                  mask_token: bool = False, query_keys: Literal[QUERY_KEYS] = 'image', drop_path_rate: Share = 0.,
                  mlp_ratio: Positive = 4., layer_scale: float | None = None, final_norm: bool = True,
@@ -115,6 +118,7 @@ class VisionTransformer(BaseModule):
         self.frame = (img_size // patch_size, ) * 2
         self.position = position
         self.position_rule = position_rule
+        self.remainder = remainder
         self.pool = pool
         self.num_prefix = int(class_token) + num_registers
         self.query_keys = query_keys
@@ -187,8 +191,9 @@ class VisionTransformer(BaseModule):
         return self
 
     def grid_of(self, images: Tensor) -> tuple[int, int]:
-        """Patches ``(h, w)`` of images ``(..., H, W)``; a side that is no multiple of the patch is padded with zeros."""
-        return tuple(-(-side // self.patch_size) for side in images.shape[-2:])
+        """Patches ``(h, w)`` of images ``(..., H, W)``; ``remainder`` decides of a side that is no multiple of the patch."""
+        begun = self.patch_size - 1 if self.remainder == 'pad' else 0
+        return tuple(max((side + begun) // self.patch_size, 1) for side in images.shape[-2:])
 
     def positions(self, grid: tuple[int, int], coordinates: Tensor | None = None) -> tuple[Tensor | float, Tensor | float]:
         """Position embeddings of CLS and of the patches of a grid, the latter ``(1, N, D)``; 0 where there are none.
@@ -212,8 +217,10 @@ class VisionTransformer(BaseModule):
               keep: Tensor | None = None) -> Tensor:
         """Images ``(B, 3, H, W)`` to the sequence of CLS, registers and patches with positions, masked patches replaced, or only
         those of ``keep`` there."""
-        cls_position, patch_positions = self.positions(self.grid_of(images), coordinates)
-        patches = self.patch_embed(images)
+        grid = self.grid_of(images)
+        cls_position, patch_positions = self.positions(grid, coordinates)
+        height, width = (side * self.patch_size for side in grid)
+        patches = self.patch_embed(images[..., :height, :width])
         if mask is not None:
             if mask.shape != patches.shape[:2]:
                 raise InputError(f'masks of shape {tuple(mask.shape)} do not fit patches {tuple(patches.shape[:2])}: the '

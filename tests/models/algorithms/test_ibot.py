@@ -6,6 +6,8 @@ import torch
 from float64_reference import Network, assert_center_moved, assert_equal, cls_loss, cross_entropy, mean, softmax
 
 from mmdssl.errors import InputError
+from mmdssl.registry import MODELS
+from mmdssl.schedules import Progress
 
 MASK_TOKEN = dict(mask_token=True)
 HEADS = {'shared': ('cls', 'cls'), 'semi-shared': ('patch', 'cls'), 'vanilla': ('patch', 'patch')}
@@ -111,3 +113,19 @@ def test_masks_of_another_patch_size_are_refused(make_algorithm, make_views, gri
 def test_unknown_sharing_is_refused(make_algorithm):
     with pytest.raises(InputError, match="IBOT has sharing='all': give 'shared', 'semi-shared' or 'vanilla'"):
         make_algorithm('IBOT', sharing='all')
+
+
+def test_streams_have_teacher_temperatures_of_their_own(tiny_backbone, make_views):
+    head = dict(num_prototypes=8, hidden_dim=8, bottleneck_dim=4)
+    backbone = dict(tiny_backbone, mask_token=True)
+    same, own = (MODELS.build(dict(type='mmdssl.IBOT', backbone=backbone, head=head, teacher_temperature=temperature))
+                 for temperature in ((0.05, 0.05, 0), dict(cls=(0.05, 0.05, 0), patch=(0.02, 0.06, 3))))
+    own.load_state_dict(same.state_dict())
+    for algorithm in (same, own):
+        algorithm.set_progress(Progress(1, 8, 1, 8))
+    views = make_views()
+    before, after = same.loss(views), own.loss(views)
+    assert before['loss_cls'] == after['loss_cls'] and before['loss_patch'] != after['loss_patch']
+    assert (own.temperature_of('cls'), own.temperature_of('patch')) == pytest.approx((0.05, 0.04))  # half of the ramp
+    with pytest.raises(InputError, match='teacher_temperature is of cls, and IBOT has the streams cls, patch'):
+        MODELS.build(dict(type='mmdssl.IBOT', backbone=backbone, head=head, teacher_temperature=dict(cls=(0.04, 0.04, 0))))

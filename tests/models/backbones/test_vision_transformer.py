@@ -118,6 +118,18 @@ def test_any_size_is_padded_with_zeros_to_whole_patches(position, size):
     torch.testing.assert_close(vit.features(images), tokens.cls)
 
 
+@pytest.mark.parametrize('position', ['learnable', 'sincos'])
+@torch.no_grad()
+def test_any_size_is_cut_to_whole_patches_where_the_authors_cut(position):
+    vit = make_vit(position=position, position_rule='dino', remainder='cut')
+    images = torch.randn(2, 3, 30, 43)
+    tokens = vit.forward_tokens(images)
+    assert vit.grid_of(images) == (3, 5) and vit(images)[0].shape[2:] == (3, 5)
+    torch.testing.assert_close(tokens.patches, vit.forward_tokens(images[..., :24, :40]).patches)
+    torch.testing.assert_close(vit.attention_maps(images), vit.attention_maps(images[..., :24, :40]))
+    assert vit.grid_of(images[..., :5, :]) == (1, 5) and len(vit(images[..., :5, :])) == 1  # zeros complete a single patch
+
+
 @torch.no_grad()
 def test_feature_maps_of_chosen_blocks_are_timms_intermediate_layers():
     ours = make_vit(out_indices=(-1, 0))
