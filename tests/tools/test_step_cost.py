@@ -16,10 +16,10 @@ def test_every_method_is_measured_and_recorded(load_tool, tmp_path, capsys, monk
     monkeypatch.setattr(tool, 'METHODS', {
         name: method._replace(options={**(method.options or {}), **few}) for name, method in tool.METHODS.items()})
     file = tmp_path / 'new/records.jsonl'
-    for names, options in ((('pqcl', 'dino-2'), HEAD), (('bam', ), PROJECTOR)):
-        assert tool.main([*names, '--batch-size', '2', '--steps', '1', '--out', str(file), '--cfg-options', *options]) == 0
+    for name, options in (('pqcl', HEAD), ('bam', PROJECTOR)):
+        assert tool.main([name, '--batch-size', '2', '--steps', '1', '--out', str(file), '--cfg-options', *options]) == 0
     records = {record['method']: record for record in read_records(file)}
-    assert list(records) == ['pqcl', 'dino-2', 'bam']
+    assert list(records) == ['pqcl', 'bam']
     shown = capsys.readouterr().out
     for name, record in records.items():
         metrics = record['metrics']
@@ -27,8 +27,8 @@ def test_every_method_is_measured_and_recorded(load_tool, tmp_path, capsys, monk
         assert metrics['step_mib'] > 0 and metrics['memory'] == pytest.approx(metrics['step_mib'] / metrics['bare_mib'])
         assert set(record['profile']) == set(tool.KINDS) and record['profile']['matrix products'][1] > 0
         assert f'{name}: {metrics["ratio"]:.3f} times the bare work' in shown
-    # Heads and queries add operations, and class tokens alone need fewer of the last block.
-    assert records['pqcl']['metrics']['operations'] > records['dino-2']['metrics']['operations']
+    # Heads and queries add operations; a class token alone needs few of the last of two blocks.
+    assert records['pqcl']['metrics']['operations'] > 1 > records['bam']['metrics']['operations']
 
 
 def test_an_unknown_method_is_told_of(load_tool, capsys):
