@@ -5,7 +5,8 @@ itself, without stochastic depth, heads, losses, queries and the optimizer; ever
 backward and the teacher's update, of views of noise with the config's sizes, boxes and masks.
 
 Both are run turn by turn and timed by the processor time of this process, because a machine may be shared (on a GPU, by the clock). A
-step is then compared with the bare work once more by operations, memory of tensors and kinds of kernels. Each method appends a record.
+step is then compared with the bare work once more by operations, memory of tensors and kinds of kernels; the profiler takes those by the
+clock, so that on a machine that others use their shares count, not the seconds. Each method appends a record.
 """
 from __future__ import annotations
 
