@@ -139,4 +139,9 @@ class DINO(Algorithm):
 
 def image_features(backbone: nn.Module, group: ViewGroup) -> Tensor:
     """Features ``(V, B, D)`` of the crops of a group, in one forward."""
-    return backbone.features(group.images.flatten(0, 1)).unflatten(0, group.images.shape[:2])
+    return features_of(backbone, group.images.flatten(0, 1)).unflatten(0, group.images.shape[:2])
+
+
+def features_of(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Features ``(B, D)``, without computing what they do not read where the backbone can do without."""
+    return getattr(backbone, 'features_alone', backbone.features)(images)

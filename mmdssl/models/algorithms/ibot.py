@@ -86,27 +86,27 @@ class IBOT(DINO):
 
     def teacher_tokens(self, views: Views, queries: Tensor | None = None) -> dict[str, Tensor]:
         """Tokens of the unmasked global views by stream: class ``(V, B, D)``, all patches ``(V*B*N, D)``, queries."""
-        return self._tokens(self.teacher.backbone, views['global'], queries)
+        return self._tokens(self.teacher.backbone, views['global'], queries, read=None if self.masked else 'cls')
 
     def student_tokens(self, views: Views, queries: Tensor | None = None) -> dict[str, Tensor]:
         """Tokens of the masked global views by stream, patches ``(M, D)`` only where masked; class tokens of local views too."""
         crops = views['global']
-        tokens = self._tokens(self.student.backbone, crops, queries, crops.masks if self.masked else None)
-        if self.masked:
-            tokens['patch'] = tokens['patch'][crops.mask_index]
+        tokens = self._tokens(self.student.backbone, crops, queries, crops.masks if self.masked else None,
+                              crops.mask_index if self.masked else 'cls')
         if 'local' in views:
             tokens['cls'] = torch.cat([tokens['cls'], image_features(self.student.backbone, views['local'])])
         return tokens
 
-    def _tokens(self, backbone, crops: ViewGroup, queries: Tensor | None, masks: Tensor | None = None) -> dict[str, Tensor]:
+    def _tokens(self, backbone, crops: ViewGroup, queries: Tensor | None, masks: Tensor | None = None,
+                read: Tensor | Literal['cls'] | None = None) -> dict[str, Tensor]:
         shape = crops.images.shape[:2]
         cls, patches, queries_out = backbone.forward_tokens(
             crops.images.flatten(0, 1),
             None if masks is None else masks.flatten(0, 1).flatten(1),
-            None if queries is None else queries.flatten(0, 1))
+            None if queries is None else queries.flatten(0, 1), read=read)
         tokens = dict(cls=cls.unflatten(0, shape))
         if self.masked:
-            tokens['patch'] = patches.flatten(0, 1)
+            tokens['patch'] = patches.flatten(0, -2)
         if queries is not None:
             tokens['query'] = queries_out.unflatten(0, shape)
         return tokens

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmdssl.datasets.views import ViewGroup
 from mmdssl.models.algorithms.base import Algorithm
+from mmdssl.models.algorithms.dino import features_of
 from mmdssl.models.algorithms.teacher import follow, reset, teacher_of
 from mmdssl.models.layers.projection import MLPProjector
 from mmdssl.models.losses.distillation import at_least_fp32
@@ -54,7 +55,7 @@ class JointEmbedding(Algorithm):
 
     def student_latents(self, group: ViewGroup) -> Tensor:
         """Of each view by itself ``(V, B, D)``, as batch normalisation sees them; through the predictor, where there is one."""
-        features = [self.student.backbone.features(images) for images in group.images]
+        features = [features_of(self.student.backbone, images) for images in group.images]
         self.remember_features(features[0])
         latents = [self.student.projector(view) for view in features]
         return torch.stack([self.student.predictor(view) for view in latents] if 'predictor' in self.student else latents)
@@ -62,7 +63,7 @@ class JointEmbedding(Algorithm):
     @torch.no_grad()
     def teacher_latents(self, group: ViewGroup) -> Tensor:
         """The same of the teacher, without a predictor."""
-        return torch.stack([self.teacher.projector(self.teacher.backbone.features(images)) for images in group.images])
+        return torch.stack([self.teacher.projector(features_of(self.teacher.backbone, images)) for images in group.images])
 
     def momentum_now(self) -> float:
         """Of the teacher, in the step that was just taken: from ``momentum`` to 1 along a cosine, unless a method says otherwise."""

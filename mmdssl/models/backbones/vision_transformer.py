@@ -33,7 +33,7 @@ class Tokens(NamedTuple):
 
     Attributes:
         cls: Class token, or the mean of the patches of a backbone without one, ``(B, D)``.
-        patches: Patch tokens, row-major, ``(B, N, D)``.
+        patches: Patch tokens, row-major, ``(B, N, D)``, or only those that were to be read, ``(M, D)``.
         queries: Query tokens, ``(B, Q, D)``; Q is 0 where there were none.
     """
     cls: Tensor
@@ -64,6 +64,8 @@ class VisionTransformer(BaseModule):
         mask_token: Own a learnable token that replaces masked patches and starts positional queries.
         query_keys: What queries read, see :class:`mmdssl.models.layers.attention.QueryAttention`.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0.
+        drop_path_subset: Drop a fixed number of the samples of a batch, which a GPU then does not compute either, see
+            :func:`mmdssl.models.layers.drop_path.draw`. Worth it for large networks with a high rate.
         mlp_ratio: Width of the MLPs over ``embed_dim``.
         layer_scale: Initial value of LayerScale; None for none.
         final_norm: Own a layer norm after the last block.
@@ -90,7 +92,7 @@ class VisionTransformer(BaseModule):
                  relative_position: bool | Literal['shared'] = False,
                  class_token: bool = True, pool: Literal['cls', 'mean'] = 'cls', num_registers: NonNegativeInt = 0,
                  mask_token: bool = False, query_keys: Literal[QUERY_KEYS] = 'image', drop_path_rate: Share = 0.,
-                 mlp_ratio: Positive = 4., layer_scale: float | None = None, final_norm: bool = True,
+                 drop_path_subset: bool = False, mlp_ratio: Positive = 4., layer_scale: float | None = None, final_norm: bool = True,
                  out_indices: Annotated[Sequence[int], NonEmpty] = (-1, ), out_norm: bool = True, pyramid: bool = False,
                  window_size: PositiveInt | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
                  frozen: bool = False, init: Literal['dino', 'moco', 'mocov3', 'mae', 'beit'] = 'dino',
@@ -137,7 +139,7 @@ class VisionTransformer(BaseModule):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim)) if mask_token else None
         self.blocks = nn.ModuleList(
             QueryBlock(dim, num_heads, mlp_ratio, qkv_bias=True, init_values=layer_scale, drop_path=rate,
-                       norm_layer=partial(nn.LayerNorm, eps=1e-6))
+                       drop_path_subset=drop_path_subset, norm_layer=partial(nn.LayerNorm, eps=1e-6))
             for rate in torch.linspace(0, drop_path_rate, depth, device='cpu').tolist())
         if relative_position:
             tables = [nn.Parameter(relative_table(self.frame, num_heads)) for _ in self.blocks]
@@ -259,7 +261,8 @@ class VisionTransformer(BaseModule):
         return self._mask_token() + sincos2d(*coordinates.unbind(-1), self.embed_dim)
 
     def forward_tokens(self, images: Tensor, mask: Tensor | None = None, queries: Tensor | None = None,
-                       coordinates: Tensor | None = None, keep: Tensor | None = None) -> Tokens:
+                       coordinates: Tensor | None = None, keep: Tensor | None = None,
+                       read: Tensor | Literal['cls'] | None = None) -> Tokens:
         """Run the network for pretraining.
 
         Args:
@@ -268,6 +271,8 @@ class VisionTransformer(BaseModule):
             queries: ``(B, Q, D)`` embedded queries.
             coordinates: ``(N, 2)`` positions of the patches, see :meth:`positions`.
             keep: ``(B, n)``, the only patches that the network sees, each at its own position; the output has them in this order.
+            read: The only patches that are read: ``(M,)`` indices into all ``B N``, or ``'cls'`` for none. The last block computes no
+                others, while all are seen by those.
         """
         x = self.embed(images, mask, coordinates, keep)
         num_image, num_queries = x.shape[1], 0
@@ -279,15 +284,39 @@ class VisionTransformer(BaseModule):
                 raise InputError('queries need positions of their own, and relative_position has none: set it to False')
             num_queries = queries.shape[1]
             x = torch.cat([x, queries], dim=1)
+        rows = None if read is None else self._rows_read(x, num_image, read)
         for block, bias in zip(self.blocks, biases):
-            x = block(x, num_queries, self.query_keys, bias)
+            x = block(x, num_queries, self.query_keys, bias, read=rows if block is self.blocks[-1] else None)
         x = self.norm(x)
-        patches = x[:, self.num_prefix:num_image]
-        return Tokens(patches.mean(1) if self.cls_token is None else x[:, 0], patches, x[:, num_image:])
+        if rows is None:
+            patches = x[:, self.num_prefix:num_image]
+            return Tokens(patches.mean(1) if self.cls_token is None else x[:, 0], patches, x[:, num_image:])
+        if isinstance(rows, int):
+            return Tokens(x[:, 0], x[:, 1:].flatten(0, 1), x[:, 1:])
+        cls, patches, queries = x.split([len(images), len(rows) - len(images) * (1 + num_queries), len(images) * num_queries])
+        return Tokens(cls, patches, queries.unflatten(0, (len(images), num_queries)))
+
+    def _rows_read(self, x: Tensor, num_image: int, read: Tensor | Literal['cls']) -> int | Tensor:
+        """CLS, some patches and all queries among the rows of sequences ``(B, L, D)``, see
+        :func:`mmdssl.models.layers.attention.rows_of`."""
+        if self.cls_token is None:
+            raise InputError('a backbone without a class token (class_token=False) takes the mean of all patches for it: read all')
+        first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+        queries = (first + torch.arange(num_image, x.shape[1], device=x.device)).flatten()
+        if isinstance(read, str):
+            return torch.cat([first.flatten(), queries]) if len(queries) else 1
+        num_patches = num_image - self.num_prefix
+        image = read.div(num_patches, rounding_mode='floor')
+        return torch.cat([first.flatten(), image * x.shape[1] + self.num_prefix + read % num_patches, queries])
 
     def features(self, images: Tensor) -> Tensor:
         """One vector per image, ``(B, D)``."""
         return self.pooled(self.forward_tokens(images))
+
+    def features_alone(self, images: Tensor) -> Tensor:
+        """:meth:`features`, equal to rounding, without those tokens of the last block that it does not read."""
+        alone = self.pool == 'cls' and self.cls_token is not None
+        return self.pooled(self.forward_tokens(images, read='cls' if alone else None))
 
     def pooled(self, tokens: Tokens) -> Tensor:
         """What stands for the image, of its tokens, as ``pool`` says."""

@@ -64,8 +64,9 @@ def test_teacher_sees_only_what_the_balanced_set_needs(make_algorithm, make_view
     seen = []
     for balanced_set in ('all', 'global'):
         algorithm = make_algorithm('BAM', attention=dict(balanced_set=balanced_set))
-        features = algorithm.teacher.backbone.features
-        monkeypatch.setattr(algorithm.teacher.backbone, 'features', lambda x: seen.append(x.shape[-1]) or features(x))
+        forward = algorithm.teacher.backbone.forward_tokens
+        monkeypatch.setattr(algorithm.teacher.backbone, 'forward_tokens',
+                            lambda x, forward=forward, **options: seen.append(x.shape[-1]) or forward(x, **options))
         algorithm.loss(make_views())
     assert seen == [32, 16, 32]
 

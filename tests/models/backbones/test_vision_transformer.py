@@ -10,11 +10,12 @@ from timm.layers import DropPath
 from mmdssl.engine import OptimWrapperConstructor
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import VisionTransformer
-from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
+from mmdssl.models.backbones.vision_transformer import ARCHITECTURES, Tokens
 from mmdssl.models.layers.attention import QUERY_KEYS
 from mmdssl.models.layers.position import integer_grid, sincos2d
 
 SIZES = dict(embed_dim=32, depth=3, num_heads=4)
+SOME_PATCHES = [1, 19, 20, 50, 79]  # of four images of 20
 
 
 def make_vit(**kwargs) -> VisionTransformer:
@@ -200,6 +201,39 @@ def test_masked_patches_are_invisible_and_keep_their_position():
     expected = (vit.mask_token[0] + vit.pos_embed[0, 1:]).expand(2, -1, -1)
     torch.testing.assert_close(embedded[mask], expected[mask])
     torch.testing.assert_close(embedded[~mask], vit.embed(images)[:, 1:][~mask])
+
+
+@pytest.mark.parametrize('num_queries', [0, 3])
+@pytest.mark.parametrize('query_keys', ['image', 'image+queries'])
+@pytest.mark.parametrize('which', ['some', 'cls'])
+def test_tokens_that_nobody_reads_need_not_be_computed(which, query_keys, num_queries):
+    """What is read, and the gradient of it, are those of the whole network; stochastic depth draws the same numbers."""
+    vit = make_vit(drop_path_rate=0.5, num_registers=2, mask_token=True, query_keys=query_keys).double().train()
+    images, queries = torch.randn(4, 3, 32, 40).double(), torch.randn(4, num_queries, 32).double() if num_queries else None
+
+    def run(read: torch.Tensor | str | None) -> tuple[Tokens, list[torch.Tensor | None]]:
+        torch.manual_seed(1)
+        tokens = vit.forward_tokens(images, queries=queries, read=read)
+        patches = tokens.patches.flatten(0, -2)
+        patches = patches[:0] if which == 'cls' else patches if read is not None else patches[SOME_PATCHES]
+        tokens = tokens._replace(patches=patches)
+        return tokens, torch.autograd.grad(sum(t.square().sum() for t in tokens), list(vit.parameters()), allow_unused=True)
+
+    actual, expected = run(torch.tensor(SOME_PATCHES) if which == 'some' else 'cls'), run(None)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+    assert actual[0].cls.shape == (4, 32) and actual[0].queries.shape == (4, num_queries, 32)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('options', [{}, dict(relative_position=True, position='none'), dict(pool='mean'), dict(class_token=False)])
+def test_features_alone_are_the_features(options):
+    vit, images = make_vit(**options).double(), torch.randn(2, 3, 40, 24).double()
+    torch.testing.assert_close(vit.features_alone(images), vit.features(images), rtol=1e-10, atol=1e-10)
+
+
+def test_a_mean_of_patches_reads_them_all():
+    with pytest.raises(InputError, match='without a class token .*: read all'):
+        make_vit(class_token=False).forward_tokens(torch.zeros(1, 3, 32, 32), read=torch.tensor([3]))
 
 
 def test_stochastic_depth_grows_from_zero_to_the_rate():
