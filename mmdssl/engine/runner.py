@@ -186,7 +186,7 @@ class Runner(base.Runner):
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
-        if self._strategy == 'zero1':
+        if self._strategy == 'zero1' and isinstance(optim_wrapper, dict):
             optim_wrapper = with_zero1(optim_wrapper)
         optim_wrapper = super().build_optim_wrapper(optim_wrapper)
         if is_sharded(self.model):
