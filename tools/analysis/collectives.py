@@ -1,7 +1,7 @@
 """What processes tell each other in a training step: python tools/analysis/collectives.py configs/small/*.py
 
-One process plays the first of many, whose messages go nowhere (PyTorch's fake process group), and takes three steps on noise; of the
-third every collective operation is counted, by what asks for it. The bytes are those of a process's message: of all that it sends,
+One process plays the first of many, whose messages go nowhere (PyTorch's fake process group), and takes a step on noise, of
+which every collective operation is counted, by what asks for it. The bytes are those of a process's message: of all that it sends,
 or of all that it receives where that is more. Two numbers of processes and of images tell how they grow.
 """
 from __future__ import annotations
@@ -111,13 +111,12 @@ def step_of(cfg: Config, ranks: int, images: int, strategy: str | None = None) -
         model, optim_wrapper = wrapped(cfg, strategy)
         algorithm = getattr(model, 'module', model)
         views = noise(cfg, images)
-        for step in range(3):
-            algorithm.set_progress(Progress(step, 3, 1, 2))
-            optim_wrapper.frozen = algorithm.frozen_parameters()
-            with Recorder() as recorder:
-                total, _ = algorithm.parse_losses(model(views, mode='loss'))
-                optim_wrapper.update_params(torch.nan_to_num(total))  # what others would send is noise
-            algorithm.after_step()
+        algorithm.set_progress(Progress(1, 2, 1, 2))
+        optim_wrapper.frozen = algorithm.frozen_parameters()
+        with Recorder() as recorder:
+            total, _ = algorithm.parse_losses(model(views, mode='loss'))
+            optim_wrapper.update_params(torch.nan_to_num(total))  # what others would send is noise
+        algorithm.after_step()
         return recorder.sums()
 
 
