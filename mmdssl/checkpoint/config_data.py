@@ -19,7 +19,7 @@ OBJECT = '__repr__'
 LARGEST = 2**26
 # Where and how a run runs, and nothing of what it computes; a resumed run may have other ones.
 OF_THE_RUN = {'compile', 'custom_hooks', 'default_hooks', 'env_cfg', 'experiment_name', 'launcher', 'load_from', 'log_level',
-              'log_processor', 'resume', 'vis_backends', 'visualizer', 'work_dir'}
+              'log_processor', 'resume', 'shard', 'vis_backends', 'visualizer', 'work_dir'}
 OF_A_LOADER = {'multiprocessing_context', 'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout'}
 # Those that decide what is trained; the others watch.
 DECIDING_HOOKS = {'AlgorithmHook', 'ContrastiveCropHook', 'DistSamplerSeedHook', 'EarlyStoppingHook', 'EMAHook', 'MeanTeacherHook',

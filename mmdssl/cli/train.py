@@ -30,6 +30,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('config', help='config file, for instance configs/pretrain/pqcl.py')
     add_arguments(parser)
     parser.add_argument('--amp', choices=['bf16', 'fp16'], help='mixed precision')
+    parser.add_argument('--shard', choices=['zero1', 'fsdp'],
+                        help='of several processes each keeps a share of the optimizer (zero1), or of the weights too (fsdp); see '
+                        'docs/scale.md')
     parser.add_argument('--resume', nargs='?', const='latest', metavar='CKPT',
                         help='continue the run of the work dir, or of a checkpoint; without one, start from scratch')
     parser.add_argument('--pretrained', metavar='CKPT',
@@ -103,6 +106,8 @@ def change(cfg: Config, args: argparse.Namespace) -> list[str]:
         cfg.resume, cfg.load_from = True, None if args.resume == 'latest' else args.resume
     if args.amp and cfg.get('optim_wrapper'):
         cfg.optim_wrapper.type, cfg.optim_wrapper.amp = 'mmdssl.OptimWrapper', args.amp
+    if args.shard:
+        cfg.shard = args.shard
     if args.pretrained:
         use_weights(cfg, args.pretrained, load=not args.random)
     notes = []

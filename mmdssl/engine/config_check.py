@@ -27,6 +27,7 @@ from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks import ContrastiveCropHook
 from mmdssl.engine.run_length import DATES
+from mmdssl.engine.sharding import STRATEGIES
 from mmdssl.errors import InputError
 from mmdssl.registry import METRICS, RUNNERS
 
@@ -34,7 +35,7 @@ Keys = tuple[str, ...]
 
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters, 'activation_checkpointing', 'compile', 'custom_imports',
-    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'sync_bn'
+    'efficient_conv_bn_eval', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'shard', 'sync_bn'
 } - {'self', 'cfg'}
 # names by which configs pass a value on to several places
 VARIABLES = {'backend_args', 'data_root', 'dataset_type', 'test_pipeline', 'train_pipeline', 'val_pipeline'}
@@ -61,7 +62,7 @@ OF_RUNNER: dict[str, Any] = dict(
     test_evaluator=dict | list[dict] | None, param_scheduler=dict | list[dict] | None, default_hooks=dict[str, dict | None] | None,
     custom_hooks=list[dict] | None, auto_scale_lr=dict | None, randomness=dict, env_cfg=dict, visualizer=dict | None,
     log_processor=dict | None, load_from=str | None, resume=bool, work_dir=str, default_scope=str, experiment_name=str | None,
-    compile=bool | dict, sync_bn=Literal['torch', 'mmcv'] | None, find_unused_parameters=bool,
+    compile=bool | dict, sync_bn=Literal['torch', 'mmcv'] | None, shard=Literal[STRATEGIES] | None, find_unused_parameters=bool,
     log_level=Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'])
 NEEDED = dict(auto_scale_lr='base_batch_size', train_dataloader='dataset', val_dataloader='dataset', test_dataloader='dataset')
 OF_LOADER: dict[str, Any] = dict(

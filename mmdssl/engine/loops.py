@@ -15,6 +15,7 @@ from mmdssl.arguments import NonNegativeInt, PositiveInt
 from mmdssl.datasets.labelled_folder import require_classes
 from mmdssl.engine.feature_cache import FeatureCache
 from mmdssl.engine.replay import save_replay
+from mmdssl.engine.sharding import whole
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError, NonFiniteLossError
 from mmdssl.protocols.features import Extractor, Features, extract
@@ -172,6 +173,10 @@ class ProtocolLoop(BaseLoop):
         require_classes(bank)
 
     def run(self) -> dict[str, float]:
+        with whole(self.runner):
+            return self._run()
+
+    def _run(self) -> dict[str, float]:
         stage = 'test' if self.runner._test_loop is self else 'val'
         self.runner.call_hook(f'before_{stage}')
         self.runner.call_hook(f'before_{stage}_epoch')

@@ -114,7 +114,13 @@ def autocast(device: torch.device, amp: str | None) -> torch.autocast:
 def clip_each_(gradients: Sequence[Tensor], max_norm: float) -> None:
     """Scale every gradient whose norm exceeds ``max_norm`` down to it, in place and without waiting for the device."""
     if gradients:
+        sharded = hasattr(gradients[0], 'to_local')
+        gradients = [gradient.to_local() for gradient in gradients] if sharded else gradients
         norms = torch.stack(torch._foreach_norm(gradients))
+        if sharded:
+            squares = norms.square()
+            all_reduce(squares)
+            norms = squares.sqrt()
         torch._foreach_mul_(gradients, list((max_norm / (norms + 1e-6)).clamp(max=1)))
 
 

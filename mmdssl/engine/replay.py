@@ -15,6 +15,7 @@ from mmdssl.checkpoint.config_data import check_buildable, config_to_json, read_
 from mmdssl.checkpoint.files import read_checkpoint, whole_file
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.engine.optim_wrapper import autocast
+from mmdssl.engine.sharding import full_state, whole
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
@@ -33,11 +34,13 @@ def save_replay(runner: Runner, data_batch, seed: int, buffers: dict[str, Tensor
     Returns:
         ``work_dir/replay_iter_{iteration}_rank{rank}.pth``.
     """
-    state = unwrap(runner.model).state_dict()
+    with whole(runner):
+        state = unwrap(runner.model).state_dict()
     state.update({name: buffer for name, buffer in buffers.items() if name in state})
+    optimizer = full_state(runner.optim_wrapper.state_dict(), everywhere=True)
     path = Path(runner.work_dir, f'replay_iter_{runner.iter}_rank{runner.rank}.pth')
     with whole_file(path) as partial:
-        torch.save(dict(config=config_to_json(runner.cfg), state_dict=state, optimizer=runner.optim_wrapper.state_dict(),
+        torch.save(dict(config=config_to_json(runner.cfg), state_dict=state, optimizer=optimizer,
                         progress=[runner.iter, runner.max_iters, runner.epoch, runner.max_epochs], seed=seed,
                         data_batch=data_batch), partial)
     return path

@@ -41,6 +41,7 @@ from mmdssl.engine.loops import TrainLoop
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
 from mmdssl.engine.run_length import in_iterations
 from mmdssl.engine.run_lock import hold, release
+from mmdssl.engine.sharding import check_strategy, full_state, is_sharded, prepare_optimizer, shard, whole, with_zero1
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
@@ -68,6 +69,7 @@ class Runner(base.Runner):
     - workers that cannot load data say so, instead of being waited for;
     - several processes also run on CPUs (gloo), where ``sync_bn`` takes our own batch normalisation;
     - the console shows what happens, and only the log file environment, config and hooks as well;
+    - ``shard='zero1'`` or ``'fsdp'`` spreads what training keeps in memory over the processes;
     - ``compile=True``, or a dict of arguments of ``torch.compile``, compiles each transformer block, or timm's networks.
     """
 
@@ -156,16 +158,41 @@ class Runner(base.Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         warnings.filterwarnings('ignore', '`broadcast_buffers` is deprecated', FutureWarning)  # MMEngine uses it too
-        on_gpu, sync_bn = torch.cuda.is_available(), self.cfg.get('sync_bn')
+        on_gpu, sync_bn, strategy = torch.cuda.is_available(), self.cfg.get('sync_bn'), self._strategy
+        if strategy:
+            check_strategy(strategy, model, self.world_size)
+        if strategy == 'fsdp' and (model_wrapper_cfg is not None or sync_bn == 'mmcv'):
+            raise InputError("shard='fsdp' wraps the model itself and knows sync_bn='torch' only: leave out model_wrapper_cfg, and "
+                             "sync_bn='mmcv'")
         if not self.distributed or model_wrapper_cfg is not None or on_gpu and sync_bn not in (None, 'torch'):
             return super().wrap_model(model_wrapper_cfg, model)
         if on_gpu and sync_bn:
             model = convert_sync_batchnorm(model)  # MMEngine's loses the activation that some of timm's norms contain
         elif sync_bn:
             synchronise_norms(model)
+        if strategy == 'fsdp':
+            self.model = model
+            super()._init_model_weights()  # while they are whole
+            return shard(model, get_device())
         return MMDistributedDataParallel(model.to(get_device()), broadcast_buffers=False,
                                          device_ids=[int(os.environ['LOCAL_RANK'])] if on_gpu else None,
                                          find_unused_parameters=self.cfg.get('find_unused_parameters', False))
+
+    @property
+    def _strategy(self) -> str | None:
+        return self.cfg.get('shard') if self._train_loop is not None else None
+
+    def _init_model_weights(self) -> None:
+        if not is_sharded(self.model):
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        if self._strategy == 'zero1' and isinstance(optim_wrapper, dict):
+            optim_wrapper = with_zero1(optim_wrapper)
+        optim_wrapper = super().build_optim_wrapper(optim_wrapper)
+        if is_sharded(self.model):
+            prepare_optimizer(optim_wrapper.optimizer)
+        return optim_wrapper
 
     def _maybe_compile(self, target: str) -> None:
         """Compile parts of the networks in place; MMEngine compiles the whole step, anew whenever a schedule moves."""
@@ -283,16 +310,19 @@ class Runner(base.Runner):
             if isinstance(sampler, EpochSampler) and not self._randomness_cfg.get('diff_rank_seed'):
                 sampler.seed = seed
 
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+    def save_checkpoint(self, out_dir: str, filename: str, file_client_args: None = None, save_optimizer: bool = True,
+                        save_param_scheduler: bool = True, meta: dict | None = None, by_epoch: bool = True,
+                        backend_args: dict | None = None) -> None:
         """MMEngine's, but ``out_dir/filename`` is at any moment the old file or the whole new one."""
         self.call_hook('read_values')  # on every process: the checkpoint's history wants those still on the device
-        self._save_checkpoint(out_dir, filename, *args, **kwargs)
+        optimizer = full_state(self.optim_wrapper.state_dict()) if save_optimizer else None
+        with whole(self):
+            self._save_checkpoint(out_dir, filename, meta or {}, by_epoch, optimizer, save_param_scheduler, backend_args)
 
     @master_only
-    def _save_checkpoint(self, out_dir: str, filename: str, file_client_args: None = None, save_optimizer: bool = True,
-                         save_param_scheduler: bool = True, meta: dict | None = None, by_epoch: bool = True,
-                         backend_args: dict | None = None) -> None:
-        checkpoint = self._state(meta or {}, by_epoch, save_optimizer, save_param_scheduler)
+    def _save_checkpoint(self, out_dir: str, filename: str, meta: dict, by_epoch: bool, optimizer: dict | None,
+                         save_param_scheduler: bool, backend_args: dict | None) -> None:
+        checkpoint = self._state(meta, by_epoch, optimizer, save_param_scheduler)
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         if '://' in str(out_dir):  # a remote store, whose backend decides
             save_checkpoint(checkpoint, f'{out_dir}/{filename}', backend_args=backend_args)
@@ -300,7 +330,7 @@ class Runner(base.Runner):
             with whole_file(Path(out_dir, filename)) as partial:
                 save_checkpoint(checkpoint, str(partial), backend_args=backend_args)
 
-    def _state(self, meta: dict, by_epoch: bool, save_optimizer: bool, save_param_scheduler: bool) -> dict:
+    def _state(self, meta: dict, by_epoch: bool, optimizer: dict | None, save_param_scheduler: bool) -> dict:
         """What MMEngine stores, but for the config, which is data here and the text of a program there.
 
         ``meta['epoch']`` and ``meta['iter']`` count what is finished: hooks save before the loop counts on.
@@ -312,8 +342,8 @@ class Runner(base.Runner):
             meta.update(dataset_meta=self.train_dataloader.dataset.metainfo)
         state = dict(meta=meta, state_dict=weights_to_cpu(unwrap(self.model).state_dict()),
                      message_hub=_on_cpu(self.message_hub.state_dict()))
-        if save_optimizer:
-            state['optimizer'] = _on_cpu(self.optim_wrapper.state_dict())
+        if optimizer is not None:
+            state['optimizer'] = _on_cpu(optimizer)
         if save_param_scheduler and self.param_schedulers is not None:
             schedulers = self.param_schedulers
             state['param_schedulers'] = ({name: [each.state_dict() for each in group] for name, group in schedulers.items()}

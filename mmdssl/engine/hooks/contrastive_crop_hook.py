@@ -17,6 +17,7 @@ from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.datasets.images import image_names
 from mmdssl.datasets.transforms.crops import FULL_BOX
 from mmdssl.engine.optim_wrapper import autocast
+from mmdssl.engine.sharding import whole
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
@@ -67,7 +68,8 @@ class ContrastiveCropHook(Hook):
         if getattr(dataset, 'crop_boxes', None) is None:
             raise InputError('ContrastiveCropHook finds boxes that no view uses: give the groups of '
                              'train_dataloader.dataset.views (global_, local) box_alpha=0.6, or remove the hook')
-        self._try_heat_map(unwrap(runner.model))
+        with whole(runner):
+            self._try_heat_map(unwrap(runner.model))
         self.images = fingerprint_text(image_names(dataset))
         self.epochs = update_epochs(self.warmup, self.interval, runner.max_epochs)
         if not self.epochs:
@@ -90,7 +92,8 @@ class ContrastiveCropHook(Hook):
         if runner.epoch + 1 not in self.epochs:
             return
         start = time.perf_counter()
-        boxes = self._find_boxes(runner)
+        with whole(runner):
+            boxes = self._find_boxes(runner)
         # The loader asks its processes for views of the next epoch only when that begins.
         runner.train_dataloader.dataset.crop_boxes.copy_(boxes)
         area = (boxes[:, 2:] - boxes[:, :2]).prod(1).mean()

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 import mmdssl
 from mmdssl.checkpoint import save_backbone
 from mmdssl.engine.backbone import config_of
+from mmdssl.engine.sharding import whole
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
@@ -26,8 +27,12 @@ class ExportBackboneHook(Hook):
         InputError: Before the first step: it cannot be exported.
     """
 
-    @master_only
     def before_train(self, runner: Runner) -> None:
+        with whole(runner):
+            self._try_export(runner)
+
+    @master_only
+    def _try_export(self, runner: Runner) -> None:
         algorithm = unwrap(runner.model)
         try:
             with TemporaryDirectory() as folder:

@@ -19,6 +19,7 @@ from mmdssl.checkpoint.files import whole_file
 from mmdssl.datasets.crop_boxes import WholeImages
 from mmdssl.datasets.seeding import seeded
 from mmdssl.engine.pictures import PICTURES, Scene, spread
+from mmdssl.engine.sharding import whole
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError, Stopped
 from mmdssl.registry import HOOKS
@@ -58,8 +59,11 @@ class VisualizeHook(Hook):
             self._draw(runner)
 
     def _draw(self, runner: Runner) -> None:
-        if not is_main_process():
-            return
+        with whole(runner):
+            if is_main_process():
+                self._draw_all(runner)
+
+    def _draw_all(self, runner: Runner) -> None:
         try:
             with undisturbed(unwrap(runner.model)):
                 scene = self._scene(runner)

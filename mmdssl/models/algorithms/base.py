@@ -19,8 +19,10 @@ class Algorithm(BaseModel, metaclass=ABCMeta):
     Attributes:
         backbone: The network that is exported and evaluated: the teacher's where there is one.
         progress: Where training stands; the engine sets it before every iteration, and schedules read it.
+        writes_weights: Whether the loss changes trained weights itself.
     """
     backbone: nn.Module
+    writes_weights = False
 
     def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None):
         super().__init__(data_preprocessor or dict(type='mmdssl.ViewsPreprocessor'), init_cfg)

@@ -33,6 +33,7 @@ class SwAV(JointEmbedding):
         freeze_prototypes: Iterations during which the prototypes do not move.
         kwargs: Of :class:`mmdssl.models.algorithms.joint_embedding.JointEmbedding`.
     """
+    writes_weights = True  # prototypes, back to length 1
 
     def __init__(self, backbone: dict, projector: dict, num_prototypes: int = 3000, temperature: float = 0.1, epsilon: float = 0.05,
                  iterations: int = 3, queue_size: int = 0, queue_begin: int = 15, freeze_prototypes: int = 313, **kwargs):

@@ -50,8 +50,8 @@ def recipe(masked: str | None = None, local: bool = True, query: tuple[int, int]
     return views
 
 
-def run(model: dict, views: dict, data: Path, work_dir: Path, resumed: Path | None = None) -> Runner:
-    """Train to the end, from the beginning or from a checkpoint; on the processes there are."""
+def run(model: dict, views: dict, data: Path, work_dir: Path, resumed: Path | None = None, **changes) -> Runner:
+    """Train to the end, from the beginning or from a checkpoint, with ``changes`` of the config; on the processes there are."""
     _, world = get_dist_info()
     pipeline = [dict(type='mmdssl.LoadSaliency')] if 'before' in views['global_'] else []
     cfg = Config(dict(
@@ -67,6 +67,7 @@ def run(model: dict, views: dict, data: Path, work_dir: Path, resumed: Path | No
                            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=STOPPED)),
         custom_hooks=[dict(type='AlgorithmHook')], log_processor=dict(type='LogProcessor'), randomness=dict(seed=0), visualizer=None,
         resume=resumed is not None, load_from=resumed and str(resumed), launcher='pytorch' if world > 1 else 'none', sync_bn='torch'))
+    cfg.merge_from_dict(changes)
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner
