@@ -120,6 +120,7 @@ class VisionTransformer(BaseModule):
         self.frame = (img_size // patch_size, ) * 2
         self.position = position
         self.position_rule = position_rule
+        self.norm_eps = norm_eps
         self.pool = pool
         self.num_prefix = int(class_token) + num_registers
         self.query_keys = query_keys
