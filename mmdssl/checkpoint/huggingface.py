@@ -46,7 +46,8 @@ _VIT = {
     'ls1.gamma': 'lambda_1',
     'ls2.gamma': 'lambda_2',
 }
-_DINOV2 = {'ls1.gamma': 'layer_scale1.lambda1', 'ls2.gamma': 'layer_scale2.lambda1', 'mlp.fc1_in.': 'mlp.weights_in.'}
+_DINOV2 = {'ls1.gamma': 'layer_scale1.lambda1', 'ls2.gamma': 'layer_scale2.lambda1',
+           'mlp.gates.': 'mlp.weights_in.', 'mlp.out.': 'mlp.weights_out.'}
 _DINOV3_OUTSIDE = {**_OUTSIDE, 'patch_embed.proj.': 'embeddings.patch_embeddings.', 'norm.': 'norm.'}
 _DINOV3 = {'attn.q.': 'attention.q_proj.', 'attn.k.': 'attention.k_proj.', 'attn.v.': 'attention.v_proj.',
            'attn.proj.': 'attention.o_proj.', 'mlp.fc1.': 'mlp.up_proj.', 'mlp.fc1_g.': 'mlp.gate_proj.', 'mlp.fc1_x.': 'mlp.up_proj.',
@@ -97,17 +98,12 @@ class HuggingFace(Layout):
     def rename(self, name: str) -> str:
         return super().rename(from_huggingface(name))
 
-    def complete(self, net: Network, state: dict[str, Tensor]) -> None:
-        """A gate is what tells the two matrices that DINOv3 calls the same apart; no registers are none."""
-        for name in [name for name in state if '.mlp.fc1_x.' in name and name.replace('fc1_x', 'fc1_g') not in state]:
-            state[name.replace('fc1_x', 'fc1')] = state.pop(name)
-        super().complete(net, state)
-
     def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
         rotary = net.has(r'^embeddings\.patch_embeddings\.weight$')
         beside = self._beside(net)
-        if beside.get('hidden_act', 'gelu') != 'gelu':
-            raise InputError(f'{net.path} is not supported: the MLPs of its network use {beside["hidden_act"]}, ours GELU')
+        wanted = 'silu' if rotary and 'blocks.0.mlp.fc1_g.weight' in state else 'gelu'  # DINOv2's gated ones say gelu, and are not
+        if beside.get('hidden_act', wanted) != wanted:
+            raise InputError(f'{net.path} is not supported: the MLPs of its network use {beside["hidden_act"]}, ours {wanted}')
         eps = beside.get('layer_norm_eps', 1e-5 if rotary else self.norm_eps)
         rule = 'antialias' if 'reg_token' in state else self.position_rule
         return super().config(net, state, norm_eps=eps, position_rule=rule, **(dict(position='rotary') if rotary else {}))
@@ -127,14 +123,17 @@ class HuggingFace(Layout):
 
     def written(self, config: dict, state: dict[str, Tensor], path: str) -> Written:
         family = _family(config, state, path)
+        stacked = family != 'dinov3_vit' and config.get('mlp') == 'swiglu'
         out, left_out = {}, ['rope_periods'] if 'rope_periods' in state else []
         for name, tensor in with_table(config, state).items():
             if name in left_out or name == 'mask_token' and family == 'vit':
                 continue
-            if '.mlp.fc1_' in name and family != 'dinov3_vit':
-                if 'fc1_g' in name:
+            if stacked and '.mlp.' in name:
+                if '.fc1_g.' in name:
                     both = torch.cat([tensor, state[name.replace('fc1_g', 'fc1_x')]])
-                    out[to_huggingface(name.replace('fc1_g', 'fc1_in'), family)] = both
+                    out[to_huggingface(name.replace('fc1_g', 'gates'), family)] = both
+                elif '.fc2.' in name:
+                    out[to_huggingface(name.replace('fc2', 'out'), family)] = tensor
             elif '.attn.qkv.' in name:
                 for part, values in zip('qkv', tensor.chunk(3)):
                     if part == 'k' and name.endswith('bias') and (family == 'beit' or not config.get('key_bias', True)):
@@ -170,6 +169,7 @@ def _family(config: dict, state: dict[str, Tensor], path: str) -> str:
         'positions': full['position'] != 'none' or relative,
         'LayerScale beside registers, rotary positions or gated MLPs': scaled or not (full['num_registers'] or rotary or gated),
         'no gated MLPs beside relative positions': not (gated and relative),
+        'MLPs as wide as a whole mlp_ratio makes them': rotary or relative or not scaled or _ratio(full, state) is not None,
         'the periods of rotary positions that follow from a base of 100': not rotary or torch.allclose(
             state['rope_periods'].float(), 100**torch.linspace(0, 1, len(state['rope_periods']) + 1)[:-1], rtol=1e-2),
     }
@@ -181,6 +181,13 @@ def _family(config: dict, state: dict[str, Tensor], path: str) -> str:
     return 'dinov2_with_registers' if full['num_registers'] else 'dinov2' if scaled else 'vit'
 
 
+def _ratio(config: dict, state: dict[str, Tensor]) -> int | None:
+    """The ``mlp_ratio`` that DINOv2's config has for a network, a whole number; its gated MLPs are 2/3 as wide, in multiples of 8."""
+    width, gated = len(state['patch_embed.proj.weight']), config['mlp'] == 'swiglu'
+    made = {ratio: (ratio * width * 2 // 3 + 7) // 8 * 8 if gated else ratio * width for ratio in range(1, 17)}
+    return next((ratio for ratio, hidden in made.items() if hidden == round(width * config['mlp_ratio'])), None)
+
+
 def _model_config(config: dict, state: dict[str, Tensor], family: str) -> dict:
     """What ``config.json`` needs to build the model of a family."""
     full, sizes = {**DEFAULTS, **config}, sizes_of(config)
@@ -189,23 +196,15 @@ def _model_config(config: dict, state: dict[str, Tensor], family: str) -> dict:
                   num_channels=3, layer_norm_eps=full['norm_eps'], mmdssl=config)
     hidden, gated = round(sizes['embed_dim'] * full['mlp_ratio']), full['mlp'] == 'swiglu'
     if family == 'dinov3_vit':
-        return dict(common, intermediate_size=hidden, use_gated_mlp=gated, num_register_tokens=full['num_registers'], rope_theta=100.,
-                    query_bias=True, key_bias=full['key_bias'], value_bias=True)
+        return dict(common, intermediate_size=hidden, hidden_act='silu' if gated else 'gelu', use_gated_mlp=gated,
+                    num_register_tokens=full['num_registers'], rope_theta=100., query_bias=True, key_bias=full['key_bias'], value_bias=True)
     common['qkv_bias'] = True
     if family.startswith('dinov2'):
         if full['num_registers']:
             common['num_register_tokens'] = full['num_registers']
         else:
             common['use_mask_token'] = 'mask_token' in state
-        ratio = full['mlp_ratio']
-        if gated:  # 2/3 of what the config says, in multiples of 8
-            ratio = next((ratio for ratio in (1.5 * full['mlp_ratio'], 1.5 * (hidden - 4) / sizes['embed_dim'])
-                          if (int(int(sizes['embed_dim'] * ratio) * 2 / 3) + 7) // 8 * 8 == hidden), None)
-            if ratio is None:
-                raise InputError(f"gated MLPs of {hidden} channels cannot be written in Hugging Face's form, which needs a multiple of 8: "
-                                 "write timm's")
-            common['use_swiglu_ffn'] = True
-        return dict(common, mlp_ratio=int(ratio) if ratio == int(ratio) else ratio)
+        return dict(common, use_swiglu_ffn=gated, mlp_ratio=_ratio(full, state))
     common['intermediate_size'] = hidden
     if family == 'beit':
         common.update(use_relative_position_bias=True, use_mean_pooling=False, use_mask_token='mask_token' in state,

@@ -183,7 +183,9 @@ def _stack_qkv(state: dict[str, Tensor]) -> None:
 
 
 def _split_gates(state: dict[str, Tensor]) -> None:
-    """Make two matrices of one that a gated MLP's gate and values are stacked in."""
+    """Make two matrices of one that a gated MLP's gate and values are stacked in; values without a gate are those of a plain MLP."""
+    for name in [name for name in state if '.mlp.fc1_x.' in name and name.replace('fc1_x', 'fc1_g') not in state]:
+        state[name.replace('fc1_x', 'fc1')] = state.pop(name)
     for first in [name for name in state if re.search(r'\.mlp\.fc1\.(weight|bias)$', name)]:
         second = state.get(f'{first.rpartition("fc1.")[0]}fc2.weight')
         if second is not None and second.dim() == 2 and len(state[first]) == 2 * second.shape[1]:

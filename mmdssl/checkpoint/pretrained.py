@@ -16,6 +16,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
+from timm.layers import resample_abs_pos_embed
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -37,6 +38,7 @@ from mmdssl.checkpoint.download import is_address
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layouts import recognise
 from mmdssl.checkpoint.networks import ANCHORS, find_network, flatten, is_sincos, some
+from mmdssl.checkpoint.of_timm import OfTimm
 from mmdssl.checkpoint.weights import check_weights
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
@@ -247,6 +249,10 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
     own, state = backbone.state_dict(), dict(given.state)
     check_weights(given.path, {name: state[name] for name in own if name in state}, own)
     report = LoadReport(given.path, given.layout, given.prefix, ignored=dict(given.ignored))
+    if given.layout == OfTimm.name and 'pos_embed' in state and state['pos_embed'].shape != own.get('pos_embed', state['pos_embed']).shape:
+        grid, slots = backbone.patch_embed.grid_size, getattr(backbone, 'num_prefix_tokens', 0)
+        table, state['pos_embed'] = state['pos_embed'], resample_abs_pos_embed(state['pos_embed'], grid, num_prefix_tokens=slots)
+        report.resized['pos_embed'] = (tuple(table.shape), tuple(state['pos_embed'].shape))
     if is_our_vit(given.config) and is_vit(own):
         _check_shapes(given, own)
         _fit_positions(backbone, given, state, own, report)
