@@ -59,6 +59,8 @@ class Layout:
         state, ignored = self.translate(net)
         if 'mask_token' in state:
             state['mask_token'] = state['mask_token'].reshape(1, 1, -1)
+        if 'reg_token' in state and state['reg_token'].shape[1:2] == (0, ):
+            del state['reg_token']
         check_shapes(net.path, state)
         self.complete(net, state)
         config = self.config(net, state)

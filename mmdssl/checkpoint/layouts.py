@@ -54,6 +54,11 @@ class Own(Layout):
     def rename(self, name: str) -> str:
         return super().rename(from_huggingface(name))
 
+    def complete(self, net: Network, state: dict[str, Tensor]) -> None:
+        super().complete(net, state)
+        if net.own is not None and not net.own.get('mask_token'):
+            state.pop('mask_token', None)  # which some of Hugging Face's models have all the same
+
     def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
         if net.own is None:  # somebody said that it is ours
             return super().config(net, state, position=None)
