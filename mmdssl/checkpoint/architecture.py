@@ -20,7 +20,8 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(Vis
 
 # What is the network's, of a stored config; the rest is what somebody did with it.
 ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', 'remainder', 'relative_position',
-                'class_token', 'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'layer_scale', 'final_norm')
+                'class_token', 'pool', 'num_registers', 'mask_token', 'query_keys', 'mlp_ratio', 'mlp', 'key_bias',
+                'norm_eps', 'layer_scale', 'final_norm')
 BACKBONES = ('VisionTransformer', 'TimmBackbone')
 OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
@@ -31,7 +32,8 @@ SHAPES = (
     (r'patch_embed\.proj\.weight', ('width', None, None, None)),
     (r'cls_token|mask_token', (1, 1, 'width')),
     (r'reg_token|pos_embed', (1, None, 'width')),
-    (r'blocks\.\d+\.mlp\.fc1\.weight', (None, 'width')),
+    (r'blocks\.\d+\.mlp\.fc1(_g)?\.weight', (None, 'width')),
+    (r'rope_periods', (None, )),
     (r'.*relative_position_bias_table', (None, None)),
 )
 LARGEST_IMAGE = 8192  # pixels per side
@@ -77,13 +79,18 @@ def check_shapes(path: str, state: dict[str, Tensor]) -> None:
 def describe(state: dict[str, Tensor]) -> dict[str, Any]:
     """What shapes tell of a vision transformer, in the words of :class:`VisionTransformer`."""
     width, channels, patch_size = state['patch_embed.proj.weight'].shape[:3]
-    hidden = state['blocks.0.mlp.fc1.weight'].shape[0] if 'blocks.0.mlp.fc1.weight' in state else 4 * width
+    gated = 'blocks.0.mlp.fc1_g.weight' in state
+    first = state.get(f'blocks.0.mlp.fc1{"_g" * gated}.weight')
+    mlp_ratio = 4. if first is None else len(first) / width
+    if first is not None and int(width * mlp_ratio) < len(first):
+        mlp_ratio = math.nextafter(mlp_ratio, math.inf)
     return dict(
         embed_dim=width,
         depth=1 + max((int(found[1]) for name in state if (found := BLOCK.match(name))), default=-1),
         patch_size=patch_size,
         channels=channels,
-        mlp_ratio=hidden / width,
+        mlp_ratio=mlp_ratio,
+        mlp='swiglu' if gated else 'gelu',
         class_token='cls_token' in state,
         num_registers=state['reg_token'].shape[1] if 'reg_token' in state else 0,
         relative_position='blocks.0.attn.relative_position_bias_table' in state,
@@ -100,25 +107,36 @@ def side_of_frame(state: dict[str, Tensor]) -> int | None:
     return None if table is None else (math.isqrt(max(len(table) - 3, 0)) + 1) // 2
 
 
-def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: str, remainder: str = 'pad') -> dict:
-    """Config of our backbone for a state dict with our names, without what is default."""
+def vit_config(state: dict[str, Tensor], num_heads: int | None, position_rule: str, norm_eps: float = 1e-6,
+               position: str | None = None, remainder: str = 'pad') -> dict:
+    """Config of our backbone for a state dict with our names, without what is default; its ``position`` where no tensor tells it."""
     facts = describe(state)
     table = state.get('blocks.0.attn.relative_position_bias_table')
     side = side_of_frame(state)
     arch = dict(embed_dim=facts.pop('embed_dim'), depth=facts.pop('depth'),
                 num_heads=num_heads if table is None else table.shape[1])
-    position = 'learnable' if 'pos_embed' in state else 'none' if table is not None else 'sincos'
+    shown = [kind for kind, name in dict(learnable='pos_embed', rotary='rope_periods').items() if name in state]
+    position = position or (shown[0] if shown else 'none' if table is not None else 'sincos')
+    keys = [tensor.chunk(3)[1] for name, tensor in state.items() if name.endswith('attn.qkv.bias')]
     config = {
         **{name: facts[name] for name in ARCHITECTURE if name in facts},
-        'img_size': side * facts['patch_size'] if side else DEFAULTS['img_size'],
+        'img_size': side * facts['patch_size'] if side else DEFAULTS['img_size'] - DEFAULTS['img_size'] % facts['patch_size'],
         'position': position,
         'position_rule': position_rule if position == 'learnable' else DEFAULTS['position_rule'],
         'remainder': remainder,
         'mask_token': 'mask_token' in state,
+        'key_bias': position != 'rotary' or any(key.any() for key in keys),
+        'norm_eps': norm_eps,
         'layer_scale': 1e-5 if facts['layer_scale'] else None,  # its initial value, of which nothing is left
     }
     return dict(type='mmdssl.VisionTransformer', arch=arch,
                 **{name: value for name, value in config.items() if value != DEFAULTS[name]})
+
+
+def sizes_of(config: dict) -> dict[str, int]:
+    """``embed_dim``, ``depth`` and ``num_heads`` of a config of our vision transformer."""
+    arch = config.get('arch', DEFAULTS['arch'])
+    return ARCHITECTURES[arch] if isinstance(arch, str) else arch
 
 
 def resnet_config(state: dict[str, Tensor], stored: dict) -> dict:
@@ -155,6 +173,8 @@ def check_config(path: str, config: dict, state: dict[str, Tensor]) -> None:
             'relative_position': bool(given['relative_position']),
             'position': given['position'] == 'learnable', 'img_size': given['img_size'] // given['patch_size']}
     shown = {**facts, 'mlp_ratio': round(width * facts['mlp_ratio'])}
+    if 'rope_periods' in state:
+        shown['num_heads'] = width // (4 * len(state['rope_periods']))
     if facts['relative_position']:
         shown['num_heads'] = state['blocks.0.attn.relative_position_bias_table'].shape[1]
     if told['position']:

@@ -33,12 +33,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Write a file so that ``path`` is at any moment the old file or the whole new one.
 
     Yields a temporary path in the same folder to write to. It takes the place of ``path`` when the block ends, and
-    vanishes when the block raises.
+    vanishes when the block raises. Who may read it does not depend on the library that writes it.
     """
     path = Path(path)
     partial = path.with_name(f'.{path.name}.partial')
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
         yield partial
+        partial.chmod(mode)
         _to_disk(partial)
         os.replace(partial, path)
         _to_disk(path.parent)

@@ -1,13 +1,25 @@
-"""Names of Hugging Face's vision transformers (ViT, ViTMAE, DINOv2, BEiT), in both directions."""
+"""Hugging Face's vision transformers (ViT, ViTMAE, DINOv2, DINOv3, BEiT), read and written."""
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit, sizes_of
+from mmdssl.checkpoint.layout import Layout, Written, keyless_bias, with_table
+from mmdssl.checkpoint.networks import Network
+from mmdssl.errors import InputError
 
 # By the name of a family, the model that is a backbone and nothing else.
 FAMILIES = {
     'vit': 'ViTModel',
     'dinov2': 'Dinov2Model',
     'dinov2_with_registers': 'Dinov2WithRegistersModel',
+    'dinov3_vit': 'DINOv3ViTModel',
     'beit': 'BeitModel',
 }
 
@@ -34,17 +46,20 @@ _VIT = {
     'ls1.gamma': 'lambda_1',
     'ls2.gamma': 'lambda_2',
 }
-_DINOV2 = {'ls1.gamma': 'layer_scale1.lambda1', 'ls2.gamma': 'layer_scale2.lambda1'}
+_DINOV2 = {'ls1.gamma': 'layer_scale1.lambda1', 'ls2.gamma': 'layer_scale2.lambda1',
+           'mlp.gates.': 'mlp.weights_in.', 'mlp.out.': 'mlp.weights_out.'}
+_DINOV3_OUTSIDE = {**_OUTSIDE, 'patch_embed.proj.': 'embeddings.patch_embeddings.', 'norm.': 'norm.'}
+_DINOV3 = {'attn.q.': 'attention.q_proj.', 'attn.k.': 'attention.k_proj.', 'attn.v.': 'attention.v_proj.',
+           'attn.proj.': 'attention.o_proj.', 'mlp.fc1.': 'mlp.up_proj.', 'mlp.fc1_g.': 'mlp.gate_proj.', 'mlp.fc1_x.': 'mlp.up_proj.',
+           'mlp.fc2.': 'mlp.down_proj.'}
 
 # What transformers 5 calls the same things in memory; its files keep the older names.
 _IN_MEMORY = (
-    (r'^layers\.', 'encoder.layer.'),
-    (r'attention\.q_proj\.', 'attention.attention.query.'),
-    (r'attention\.k_proj\.', 'attention.attention.key.'),
-    (r'attention\.v_proj\.', 'attention.attention.value.'),
-    (r'attention\.o_proj\.', 'attention.output.dense.'),
+    (r'^(model\.)?layers?\.', 'encoder.layer.'),
     (r'^(encoder\.layer\.\d+\.)relative_position_bias\.', r'\1attention.attention.relative_position_bias.'),
     (r'^shared_position_bias\.', 'encoder.relative_position_bias.'),
+    (r'\.mlp\.weights_in\.', '.mlp.fc1.'),
+    (r'\.mlp\.weights_out\.', '.mlp.fc2.'),
 )
 
 
@@ -54,20 +69,163 @@ def from_huggingface(name: str) -> str:
         name = re.sub(pattern, replacement, name)
     name = name.replace('encoder.relative_position_bias.', 'rel_pos_bias.')
     block = re.match(r'encoder\.layer\.(\d+)\.', name)
-    if not block:
-        return _renamed(name, {theirs: ours for ours, theirs in _OUTSIDE.items()})
-    theirs = {theirs: ours for names in (_ATTENTION, _VIT, _DINOV2) for ours, theirs in names.items()}
-    return f'blocks.{block[1]}.' + _renamed(name[block.end():], theirs)
+    outside, inside = ({theirs: ours for names in tables for ours, theirs in names.items()}
+                       for tables in ((_DINOV3_OUTSIDE, _OUTSIDE), (_ATTENTION, _VIT, _DINOV2, _DINOV3)))
+    return f'blocks.{block[1]}.{_renamed(name[block.end():], inside)}' if block else _renamed(name, dict(sorted(outside.items())[::-1]))
 
 
 def to_huggingface(name: str, family: str) -> str:
     """The families' name of a parameter with timm's name and with separate ``attn.q``, ``attn.k``, ``attn.v``."""
+    new = family == 'dinov3_vit'
     block = re.match(r'blocks\.(\d+)\.', name)
     if not block:
-        return _renamed(name, _OUTSIDE)
-    names = _DINOV2 if family.startswith('dinov2') else _VIT
-    return f'encoder.layer.{block[1]}.' + _renamed(name[block.end():], {**_ATTENTION, **names})
+        return _renamed(name, _DINOV3_OUTSIDE if new else _OUTSIDE)
+    names = {**_ATTENTION, **(_DINOV2 if family.startswith('dino') else _VIT), **(_DINOV3 if new else {})}
+    return f'{"" if new else "encoder."}layer.{block[1]}.{_renamed(name[block.end():], names)}'
 
 
 def _renamed(name: str, names: dict[str, str]) -> str:
     return next((new + name[len(old):] for old, new in names.items() if name.startswith(old)), name)
+
+
+class HuggingFace(Layout):
+    """Files of transformers; ``config.json`` beside them tells the heads and the epsilon of the norms."""
+    name = 'huggingface'
+
+    def fits(self, net: Network) -> bool:
+        return net.has(r'^embeddings\.')
+
+    def rename(self, name: str) -> str:
+        return super().rename(from_huggingface(name))
+
+    def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
+        rotary = net.has(r'^embeddings\.patch_embeddings\.weight$')
+        beside = self._beside(net)
+        wanted = 'silu' if rotary and 'blocks.0.mlp.fc1_g.weight' in state else 'gelu'  # DINOv2's gated ones say gelu, and are not
+        if beside.get('hidden_act', wanted) != wanted:
+            raise InputError(f'{net.path} is not supported: the MLPs of its network use {beside["hidden_act"]}, ours {wanted}')
+        eps = beside.get('layer_norm_eps', 1e-5 if rotary else self.norm_eps)
+        rule = 'antialias' if 'reg_token' in state else self.position_rule
+        return super().config(net, state, norm_eps=eps, position_rule=rule, **(dict(position='rotary') if rotary else {}))
+
+    def num_heads(self, net: Network, width: int) -> int | None:
+        heads = self._beside(net).get('num_attention_heads', super().num_heads(net, width))
+        if heads is not None and (not isinstance(heads, int) or heads < 1 or width % heads):
+            raise InputError(f'config.json beside {net.path} has num_attention_heads={heads!r}, into which a width of {width} cannot be '
+                             'cut: correct it, or remove it from there')
+        return heads
+
+    @staticmethod
+    def _beside(net: Network) -> dict:
+        """``config.json``, if it is that of this network."""
+        norm = next((tensor for name, tensor in net.state.items() if name.endswith(('layernorm_before.weight', 'norm1.weight'))), [])
+        return net.beside if net.beside.get('hidden_size') == len(norm) else {}
+
+    def written(self, config: dict, state: dict[str, Tensor], path: str) -> Written:
+        family = _family(config, state, path)
+        stacked = family != 'dinov3_vit' and config.get('mlp') == 'swiglu'
+        out, left_out = {}, ['rope_periods'] if 'rope_periods' in state else []
+        for name, tensor in with_table(config, state).items():
+            if name in left_out or name == 'mask_token' and family == 'vit':
+                continue
+            if stacked and '.mlp.' in name:
+                if '.fc1_g.' in name:
+                    both = torch.cat([tensor, state[name.replace('fc1_g', 'fc1_x')]])
+                    out[to_huggingface(name.replace('fc1_g', 'gates'), family)] = both
+                elif '.fc2.' in name:
+                    out[to_huggingface(name.replace('fc2', 'out'), family)] = tensor
+            elif '.attn.qkv.' in name:
+                for part, values in zip('qkv', tensor.chunk(3)):
+                    if part == 'k' and name.endswith('bias') and (family == 'beit' or not config.get('key_bias', True)):
+                        keyless_bias(config, name, tensor, path)
+                    else:
+                        out[to_huggingface(name.replace('.qkv.', f'.{part}.'), family)] = values
+            else:
+                out[to_huggingface(name, family)] = tensor[0] if name == 'mask_token' and family.startswith('dinov2') else tensor
+        width = len(state['patch_embed.proj.weight'])
+        if family == 'dinov3_vit':
+            out.setdefault('embeddings.register_tokens', torch.zeros(1, 0, width))
+            out.setdefault('embeddings.mask_token', torch.zeros(1, 1, width))
+        elif family == 'dinov2_with_registers':
+            out.setdefault('embeddings.mask_token', torch.zeros(1, width))
+        left_out += ['mask_token'] if 'mask_token' in state and family == 'vit' else []
+        size = {**DEFAULTS, **config}['img_size']
+        beside = {'config.json': _model_config(config, state, family), 'preprocessor_config.json': _processor(size)}
+        options = ', add_pooling_layer=False' if family in ('vit', 'beit') else ''
+        return Written(out, left_out, {name: json.dumps(content, indent=2) + '\n' for name, content in beside.items()},
+                       f'from transformers import AutoModel\nmodel = AutoModel.from_pretrained({{folder}}{options})')
+
+
+def _family(config: dict, state: dict[str, Tensor], path: str) -> str:
+    """Which of Hugging Face's models can hold a network."""
+    if not is_our_vit(config):
+        raise InputError(f"{path} cannot be written in Hugging Face's form, which needs a vision transformer: write timm's")
+    full = {**DEFAULTS, **config}
+    relative, scaled, rotary = full['relative_position'], 'blocks.0.ls1.gamma' in state, full['position'] == 'rotary'
+    gated = full['mlp'] == 'swiglu'
+    needs = {
+        'a class token': 'cls_token' in state,
+        'a final norm': 'norm.weight' in state,
+        'positions': full['position'] != 'none' or relative,
+        'LayerScale beside registers, rotary positions or gated MLPs': scaled or not (full['num_registers'] or rotary or gated),
+        'no gated MLPs beside relative positions': not (gated and relative),
+        'MLPs as wide as a whole mlp_ratio makes them': rotary or relative or not scaled or _ratio(full, state) is not None,
+        'the periods of rotary positions that follow from a base of 100': not rotary or torch.allclose(
+            state['rope_periods'].float(), 100**torch.linspace(0, 1, len(state['rope_periods']) + 1)[:-1], rtol=1e-2),
+    }
+    for need, met in needs.items():
+        if not met:
+            raise InputError(f"{path} cannot be written in Hugging Face's form, which needs {need}: write timm's")
+    if relative or rotary:
+        return 'beit' if relative else 'dinov3_vit'
+    return 'dinov2_with_registers' if full['num_registers'] else 'dinov2' if scaled else 'vit'
+
+
+def _ratio(config: dict, state: dict[str, Tensor]) -> int | None:
+    """The ``mlp_ratio`` that DINOv2's config has for a network, a whole number; its gated MLPs are 2/3 as wide, in multiples of 8."""
+    width, gated = len(state['patch_embed.proj.weight']), config['mlp'] == 'swiglu'
+    made = {ratio: (ratio * width * 2 // 3 + 7) // 8 * 8 if gated else ratio * width for ratio in range(1, 17)}
+    return next((ratio for ratio, hidden in made.items() if hidden == round(width * config['mlp_ratio'])), None)
+
+
+def _model_config(config: dict, state: dict[str, Tensor], family: str) -> dict:
+    """What ``config.json`` needs to build the model of a family."""
+    full, sizes = {**DEFAULTS, **config}, sizes_of(config)
+    common = dict(model_type=family, architectures=[FAMILIES[family]], hidden_size=sizes['embed_dim'], num_hidden_layers=sizes['depth'],
+                  num_attention_heads=sizes['num_heads'], hidden_act='gelu', patch_size=full['patch_size'], image_size=full['img_size'],
+                  num_channels=3, layer_norm_eps=full['norm_eps'], mmdssl=config)
+    hidden, gated = round(sizes['embed_dim'] * full['mlp_ratio']), full['mlp'] == 'swiglu'
+    if family == 'dinov3_vit':
+        return dict(common, intermediate_size=hidden, hidden_act='silu' if gated else 'gelu', use_gated_mlp=gated,
+                    num_register_tokens=full['num_registers'], rope_theta=100., query_bias=True, key_bias=full['key_bias'], value_bias=True)
+    common['qkv_bias'] = True
+    if family.startswith('dinov2'):
+        if full['num_registers']:
+            common['num_register_tokens'] = full['num_registers']
+        else:
+            common['use_mask_token'] = 'mask_token' in state
+        return dict(common, use_swiglu_ffn=gated, mlp_ratio=_ratio(full, state))
+    common['intermediate_size'] = hidden
+    if family == 'beit':
+        common.update(use_relative_position_bias=True, use_mean_pooling=False, use_mask_token='mask_token' in state,
+                      use_absolute_position_embeddings='pos_embed' in state,
+                      layer_scale_init_value=0.1 if 'blocks.0.ls1.gamma' in state else 0)
+    return common
+
+
+def _processor(size: int) -> dict:
+    """``preprocessor_config.json`` of images as the protocols of this package see them."""
+    return dict(image_processor_type='BitImageProcessor', do_convert_rgb=True, do_resize=True, size=dict(shortest_edge=round(size * 8 / 7)),
+                resample=3, do_center_crop=True, crop_size=dict(height=size, width=size), do_rescale=True, rescale_factor=1 / 255,
+                do_normalize=True, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to write over files beside which we put ours.
+
+    Raises:
+        InputError: A ``config.json`` there is not of ours.
+    """
+    path = folder / 'config.json'
+    if path.exists() and '"mmdssl"' not in path.read_text():
+        raise InputError(f'{path} is there already and belongs to something else: give the target a folder of its own')

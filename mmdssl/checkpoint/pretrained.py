@@ -16,6 +16,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
+from timm.layers import resample_abs_pos_embed
 from timm.layers.pos_embed_rel import resize_rel_pos_bias_table_simple
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -23,30 +24,29 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from mmdssl.arguments import checked
 from mmdssl.checkpoint.architecture import (
     DEFAULTS,
-    check_config,
     describe,
     is_our_vit,
     is_resnet,
     is_vit,
     own_config,
-    resnet_config,
     side_of_frame,
+    sizes_of,
     stored_config,
-    vit_config,
 )
 from mmdssl.checkpoint.config_data import check_buildable
 from mmdssl.checkpoint.download import is_address
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
-from mmdssl.checkpoint.layouts import ANCHORS, find_network, flatten, is_sincos, recognise, some, translate
+from mmdssl.checkpoint.layouts import recognise
+from mmdssl.checkpoint.networks import ANCHORS, find_network, flatten, is_sincos, some
+from mmdssl.checkpoint.of_timm import OfTimm
 from mmdssl.checkpoint.weights import check_weights
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
-from mmdssl.models.backbones.vision_transformer import ARCHITECTURES
 from mmdssl.models.layers.position import resize_table
 from mmdssl.registry import MODELS
 
 # Facts that no shape shows.
-HIDDEN = ('num_heads', 'position_rule', 'img_size', 'style')
+HIDDEN = ('num_heads', 'position_rule', 'img_size', 'norm_eps', 'style')
 
 
 @dataclass
@@ -120,39 +120,22 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     in_safetensors = urlsplit(path).path.endswith('.safetensors') if is_address(path) else path.endswith('.safetensors')
     content, metadata = read_safetensors(path) if in_safetensors else (read_checkpoint(path), {})
     tensors = flatten(content)
-    beside = _config_json(path) if any('embeddings.patch_embeddings.' in name for name in tensors) else {}
-    stored = stored_config(content, metadata, beside)
+    beside = _config_json(path)
+    theirs = any('embeddings.patch_embeddings.' in name for name in tensors)
+    stored = stored_config(content, metadata, beside if theirs else {})
     own = own_config(stored)
-    if own and not is_our_vit(own):
-        inside = 'network.' if own['type'].endswith('.TimmBackbone') else ''
-        net = find_network(tensors, path, network, inside)
-        given = Pretrained(path, 'mmdssl', net.prefix, net.state, own, dict.fromkeys(net.others, 'outside the backbone'))
-        check_buildable(own, path)
-        check_fit(given)
-        return given
-    net = find_network(tensors, path, network)
-    check_weights(path, net.state)
-    net.ours, net.safetensors = own is not None, in_safetensors
+    inside = None if own is None or is_our_vit(own) else 'network.' if own['type'].endswith('.TimmBackbone') else ''
+    net = find_network(tensors, path, network, inside)
+    net.own, net.stored, net.beside, net.safetensors = own, stored, beside, in_safetensors
     kind = recognise(net, layout)
-    state, ignored = translate(net, kind)
-    if not is_vit(state):
-        config = resnet_config(state, stored)
-    elif own:
-        check_config(path, own, state)
-        config = own
-    else:
-        width = describe(state)['embed_dim']
-        if beside.get('hidden_size') != width:
-            beside = {}
-        if beside.get('hidden_act', 'gelu') != 'gelu':
-            raise InputError(f'{path} is not supported: the MLPs of its network use {beside["hidden_act"]}, ours GELU')
-        heads = beside.get('num_attention_heads', kind.num_heads(width))
-        if heads is not None and (not isinstance(heads, int) or heads < 1 or width % heads):
-            raise InputError(f'config.json beside {path} has num_attention_heads={heads!r}, into which a width of {width} cannot be cut: '
-                             'correct it, or remove it from there')
-        registers = 'reg_token' in state and kind.name in ('dinov2', 'huggingface')  # DINOv2 changed its rule with them
-        config = vit_config(state, heads, 'antialias' if registers else kind.position_rule, kind.remainder)
-    return Pretrained(path, kind.name, net.prefix, state, config, ignored)
+    if inside is None:
+        check_weights(path, net.state)
+    state, config, ignored = kind.read(net)
+    given = Pretrained(path, kind.name, net.prefix, state, config, ignored)
+    if config['type'].startswith('mmdssl.') and not is_our_vit(config) and config.get('name', '') is not None:
+        check_buildable(config, path)
+        check_fit(given)
+    return given
 
 
 def check_fit(given: Pretrained) -> None:
@@ -225,6 +208,10 @@ def backbone_config(path: str | Path | Pretrained, network: str | None = None, l
     """
     pretrained = path if isinstance(path, Pretrained) else read_pretrained(path, network, layout)
     config = pretrained.config
+    if config.get('name', '') is None:
+        raise InputError(f"{pretrained.path} does not tell which of timm's networks it is for: put the config.json of its folder beside "
+                         "it, or write the config of the backbone yourself, dict(type='mmdssl.TimmBackbone', name=..., "
+                         "init_cfg=dict(type='SSLPretrained', ...))")
     if config.get('depth', 0) is None:
         raise InputError(f'{pretrained.path} holds a ResNet of unusual depth: give a ResNet-18, -34, -50, -101 or -152')
     if isinstance(config.get('arch'), dict) and config['arch']['num_heads'] is None:
@@ -247,7 +234,7 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
         source: File or address, see :func:`read_pretrained`, or its result.
         network: See :func:`read_pretrained`.
         layout: The same.
-        overrule: Facts that no shape shows, of ``num_heads``, ``position_rule``, ``img_size`` and ``style``, in which
+        overrule: Facts that no shape shows, of ``num_heads``, ``position_rule``, ``img_size``, ``norm_eps`` and ``style``, in which
             the backbone may differ from what the checkpoint implies.
 
     Raises:
@@ -262,6 +249,10 @@ def load_pretrained(backbone: nn.Module, source: str | Path | Pretrained, networ
     own, state = backbone.state_dict(), dict(given.state)
     check_weights(given.path, {name: state[name] for name in own if name in state}, own)
     report = LoadReport(given.path, given.layout, given.prefix, ignored=dict(given.ignored))
+    if given.layout == OfTimm.name and 'pos_embed' in state and state['pos_embed'].shape != own.get('pos_embed', state['pos_embed']).shape:
+        grid, slots = backbone.patch_embed.grid_size, getattr(backbone, 'num_prefix_tokens', 0)
+        table, state['pos_embed'] = state['pos_embed'], resample_abs_pos_embed(state['pos_embed'], grid, num_prefix_tokens=slots)
+        report.resized['pos_embed'] = (tuple(table.shape), tuple(state['pos_embed'].shape))
     if is_our_vit(given.config) and is_vit(own):
         _check_shapes(given, own)
         _fit_positions(backbone, given, state, own, report)
@@ -295,9 +286,9 @@ def _check_hidden_facts(backbone: nn.Module, given: Pretrained, own: dict[str, T
     if is_resnet(given.state):
         facts['style'] = config.get('style', 'pytorch'), getattr(backbone, 'style', None)
     elif is_our_vit(given.config) and is_vit(own):
-        arch = ARCHITECTURES[config['arch']] if isinstance(config['arch'], str) else config['arch']
         attention = dict(backbone.named_modules()).get('blocks.0.attn')
-        facts['num_heads'] = arch['num_heads'], getattr(attention, 'num_heads', None)
+        facts['num_heads'] = sizes_of(config)['num_heads'], getattr(attention, 'num_heads', None)
+        facts['norm_eps'] = config['norm_eps'], getattr(backbone, 'norm_eps', None)
         if 'pos_embed' in own:
             facts['position_rule'] = config['position_rule'], getattr(backbone, 'position_rule', None)
         elif getattr(backbone, 'position', None) == 'sincos':  # its frame is the unit of its positions

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from mmdssl.cli.guard import guarded
 
-FORMS = ('mmdssl', 'timm', 'huggingface')  # mmdssl.checkpoint.convert.FORMS, whose import takes seconds; so does that of its layouts
-LAYOUTS = ('resnet', 'mmdssl', 'huggingface', 'beit', 'dinov2', 'pqcl', 'ibot', 'selfpatch', 'bam', 'mocov3', 'mae', 'timm', 'dino')
+LIBRARIES = dict(mmdssl='mmdssl', timm='timm', huggingface='transformers')  # by mmdssl.checkpoint.convert.FORMS, whose import takes seconds
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,21 +14,42 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', metavar='SRC',
                         help='checkpoint: a .pth or .safetensors file, or an http(s) address of one')
-    parser.add_argument('target', metavar='DST', help='what to write, .safetensors or .pth')
-    parser.add_argument('--to', choices=FORMS, required=True,
+    parser.add_argument('target', metavar='DST',
+                        help='what to write: a file that ends in .safetensors or .pth, or a folder for model.safetensors and a model card')
+    parser.add_argument('--to', choices=LIBRARIES, required=True,
                         help='whose names; timm stands for torchvision where it is a ResNet')
     parser.add_argument('--network', choices=['teacher', 'student'],
                         help='which one, where the file has both; by default the one that its authors evaluate')
-    parser.add_argument('--layout', choices=LAYOUTS,
-                        help='what the file is, where it is not recognised')
+    parser.add_argument('--layout',
+                        help='what the file is, such as dino or mae, where it is not recognised; a wrong name is answered with all of them')
+    parser.add_argument('--records', nargs='+', metavar='JSONL',
+                        help='records for the model card; by default those of results.jsonl beside the source')
     args = parser.parse_args(argv)
     return guarded(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmdssl.checkpoint import convert_checkpoint, read_pretrained
-    left_out = convert_checkpoint(args.source, args.target, args.to, args.network, args.layout)
-    written = read_pretrained(args.target)
+    from mmdssl.checkpoint import convert_checkpoint
+    written = convert_checkpoint(args.source, args.target, args.to, args.network, args.layout)
     print(f'{args.target}: {len(written.state)} tensors as {args.to}, of {args.source}')
-    if left_out:
-        print(f'left out, as {args.to} has no place for them: {", ".join(left_out)}')
+    if written.left_out:
+        print(f'left out, as {args.to} has no place for them: {", ".join(written.left_out)}')
+    if Path(args.target).is_dir():
+        Path(args.target, 'README.md').write_text(_card(args, written))
+    if written.how:
+        print(f'load it with:\n{written.how}')
+
+
+def _card(args: argparse.Namespace, written) -> str:
+    from mmdssl.checkpoint import backbone_config, load_backbone, read_pretrained
+    from mmdssl.checkpoint.fingerprint import fingerprint_weights
+    from mmdssl.models.backbones.names import backbone_name
+    from mmdssl.results.card import model_card, records_of
+    from mmdssl.results.records import fingerprint_file, read_records
+    source, beside = Path(args.source), Path(args.source).with_name('results.jsonl')
+    files = args.records or [beside] * beside.is_file()
+    weights = fingerprint_weights(load_backbone(args.source, network=args.network, layout=args.layout))
+    known = [record for file in files for record in read_records(file)]
+    name = backbone_name(backbone_config(read_pretrained(args.source, args.network, args.layout)))
+    return model_card(Path(args.target).resolve().name, LIBRARIES[args.to], name, source.name, weights, written.how, written.left_out,
+                      records_of(known, weights, fingerprint_file(source) if source.is_file() else ''))

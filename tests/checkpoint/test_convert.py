@@ -4,12 +4,15 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from plain import DEPTH, DIM, GRID, PATCH, resnet_weights, vit_weights
-from releases import RELEASES, bam, behind, beit, beit_finetuned, dino, dinov2, dinov2_registers, mmdssl_run, selfpatch
+from releases import RELEASES, bam, behind, beit, beit_finetuned, dino, dinov2, dinov2_registers, ibot_bare, mmdssl_run, selfpatch
 from safetensors.torch import load_file
+from torchvision.transforms import v2
 
 from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained
 from mmdssl.errors import InputError
@@ -39,56 +42,81 @@ def test_round_trips_are_exact(release, form, suffix, tmp_path):
         with pytest.raises(InputError, match="Hugging Face's form, which needs a (class token|final norm)"):
             convert_checkpoint(source, target, form)
         return
-    left_out = convert_checkpoint(source, target, form)
+    left_out = convert_checkpoint(source, target, form).left_out
     before, after = read_pretrained(source), read_pretrained(target)
     assert after.config == before.config
     expected = {name: tensor for name, tensor in before.state.items() if name not in left_out}
     table = after.state.keys() - expected.keys()
     assert table == ({'pos_embed'} if before.config.get('position') == 'sincos' and form != 'mmdssl' else set())
-    assert set(left_out) == ({'mask_token'} & before.state.keys() if form == 'timm' else set())
+    no_place = form == 'timm' or form == 'huggingface' and not {'relative_position', 'layer_scale'} & before.config.keys()
+    assert set(left_out) == ({'mask_token'} & before.state.keys() if no_place else set())
     for name, tensor in expected.items():
         assert torch.equal(after.state[name], tensor) and after.state[name].dtype == tensor.dtype, name
     features = load_backbone(target).features(images())
     assert torch.equal(features, load_backbone(source).features(images()))
 
 
-@pytest.mark.parametrize('release, options', [
-    (dino, dict()), (bam, dict(num_heads=12)), (mmdssl_run, dict(num_heads=2)), (dinov2, dict(init_values=1.)),
-    (dinov2_registers, dict(init_values=1., reg_tokens=4)),
-    (selfpatch, dict(class_token=False, global_pool='avg', final_norm=False, fc_norm=False))])
-def test_timm_builds_it(release, options, tmp_path):
-    convert_checkpoint(saved(release, tmp_path), tmp_path / 'model.safetensors', 'timm')
-    model = timm.models.VisionTransformer(**{**SIZES, **options}).eval()
-    model.load_state_dict(load_file(tmp_path / 'model.safetensors'))
-    expected = load_backbone(tmp_path / 'source.pth').forward_tokens(images()).patches
-    given = model.forward_features(images())[:, model.num_prefix_tokens:]
-    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+def loaded_as_said(lines: str) -> torch.nn.Module:
+    """What the lines build that the conversion prints."""
+    names: dict = {}
+    exec(lines, names)
+    return names['model'].eval()
 
 
-@pytest.mark.parametrize('release', [beit, beit_finetuned])
-def test_timm_builds_a_beit(release, tmp_path):
-    convert_checkpoint(saved(release, tmp_path), tmp_path / 'model.safetensors', 'timm')
-    model = timm.models.Beit(**SIZES, qkv_bias=True, use_rel_pos_bias=True, use_abs_pos_emb=release is beit_finetuned,
-                             init_values=1., global_pool='token').eval()
-    if release is beit_finetuned:
-        model.norm = torch.nn.Identity()
+@pytest.mark.parametrize('release', [dino, bam, mmdssl_run, dinov2, dinov2_registers, selfpatch, beit])
+def test_timm_builds_it_by_the_line_that_is_said(release, tmp_path):
+    written = convert_checkpoint(saved(release, tmp_path), tmp_path / 'model.safetensors', 'timm')
+    assert 'num_classes=0' in written.how
+    model = loaded_as_said(written.how)
+    expected = load_backbone(tmp_path / 'source.pth').forward_tokens(images())
+    given = model.forward_features(images())
+    torch.testing.assert_close(given[:, model.num_prefix_tokens:], expected.patches, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(images()), expected.cls, rtol=1e-4, atol=1e-4)
+
+
+def test_timm_builds_a_beit_without_a_final_norm(tmp_path):
+    """With help, for no argument of timm's takes the norm away."""
+    written = convert_checkpoint(saved(beit_finetuned, tmp_path), tmp_path / 'model.safetensors', 'timm')
+    assert not written.how
+    model = timm.models.Beit(**SIZES, qkv_bias=True, use_rel_pos_bias=True, use_abs_pos_emb=True, init_values=1.,
+                             global_pool='token').eval()
+    model.norm = torch.nn.Identity()
     model.load_state_dict(load_file(tmp_path / 'model.safetensors'))
     expected = load_backbone(tmp_path / 'source.pth').forward_tokens(images()).patches
     torch.testing.assert_close(model.forward_features(images())[:, 1:], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('release', [dino, bam, mmdssl_run, dinov2, dinov2_registers, beit])
-def test_hugging_face_builds_it(release, tmp_path):
+@pytest.mark.parametrize('release', [dino, ibot_bare, bam, mmdssl_run, dinov2, dinov2_registers, beit])
+def test_hugging_face_builds_it_from_a_folder(release, tmp_path):
     transformers = pytest.importorskip('transformers')
     source = saved(release, tmp_path)
-    (tmp_path / 'model').mkdir()
-    convert_checkpoint(source, tmp_path / 'model/model.safetensors', 'huggingface')
-    model, loading = transformers.AutoModel.from_pretrained(tmp_path / 'model', output_loading_info=True)
-    assert not loading['unexpected_keys'] - {'embeddings.mask_token'} and not loading['mismatched_keys']
-    assert all(name.startswith('pooler.') for name in loading['missing_keys'] - {'embeddings.mask_token'})
-    expected = load_backbone(source).forward_tokens(images()).patches
-    given = model.eval()(images()).last_hidden_state[:, -GRID * GRID:]
-    torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4)
+    written = convert_checkpoint(source, tmp_path / 'model', 'huggingface')
+    options = dict(add_pooling_layer=False) if 'pooling' in written.how else {}
+    _, loading = transformers.AutoModel.from_pretrained(tmp_path / 'model', output_loading_info=True, **options)
+    assert not any(loading[kind] for kind in ('unexpected_keys', 'mismatched_keys', 'missing_keys'))
+    expected = load_backbone(source).forward_tokens(images())
+    given = loaded_as_said(written.how)(images()).last_hidden_state
+    torch.testing.assert_close(given[:, -GRID * GRID:], expected.patches, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(given[:, 0], expected.cls, rtol=1e-4, atol=1e-4)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / 'model').iterdir()} == {0o666 & ~umask()}
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_the_processor_of_hugging_face_prepares_images_as_our_protocols(tmp_path):
+    transformers = pytest.importorskip('transformers')
+    convert_checkpoint(saved(dino, tmp_path), tmp_path / 'model', 'huggingface')
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / 'model')
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 37, 3), np.uint8)
+    side = round(GRID * PATCH * 8 / 7)
+    transform = v2.Compose([v2.ToImage(), v2.Resize(side, v2.InterpolationMode.BICUBIC), v2.CenterCrop(GRID * PATCH),
+                            v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+    given = processor(Image.fromarray(pixels), return_tensors='pt').pixel_values[0]
+    assert (given - transform(pixels)).abs().max() < 0.05  # a step of the 256 values of a pixel, for one resizes in them
 
 
 def test_what_hugging_face_wrote_comes_back(tmp_path):

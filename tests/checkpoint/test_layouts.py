@@ -14,7 +14,7 @@ from torch import Tensor
 
 import mmdssl  # noqa: F401  before mmdet, which needs its stand-in for mmcv's compiled operators
 from mmdssl.checkpoint import load_backbone, load_pretrained, read_pretrained
-from mmdssl.checkpoint.layouts import flatten
+from mmdssl.checkpoint.networks import flatten
 from mmdssl.errors import InputError
 
 os.environ['HF_HUB_OFFLINE'] = '1'

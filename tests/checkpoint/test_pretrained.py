@@ -160,9 +160,10 @@ def test_a_whole_detector_in_place_of_its_backbone(save):
 @pytest.mark.parametrize('names, message', [
     (['my.net.weight'], r'no vision transformer or ResNet that is known \(my.net.weight\)'),
     (['patch_embed.proj.weight', 'layers.0.blocks.0.attn.qkv.weight'], 'Swin'),
-    (['patch_embed.proj.weight', 'blocks.0.mlp.w12.weight'], 'SwiGLU'),
+    (['patch_embed.proj.weight', 'blocks.0.mlp.norm.weight'], 'EVA-02, whose MLPs and rotary'),
     (['patch_embed.proj.weight', 'dist_token'], 'distillation token'),
-    (['patch_embed.proj.weight', 'rope_embed.periods'], 'rotary'),
+    (['vision_model.encoder.layers.0.self_attn.k_proj.weight'], "CLIP and SigLIP in other names than timm's"),
+    (['embeddings.patch_embeddings.proj.weight'], 'V-JEPA, a network of videos'),
     (['patch_embed.proj.weight', 'blocks.0.attn.q_norm.weight'], 'query-key norms'),
     (['backbone.patch_embed.projection.weight', 'backbone.layers.0.ln1.weight'], 'mmpretrain'),
     (['distilled.cls_token', 'embeddings.patch_embeddings.projection.weight', 'embeddings.distillation_token'],

@@ -10,7 +10,6 @@ import pytest
 
 from mmdssl import cli
 from mmdssl.checkpoint.convert import FORMS
-from mmdssl.checkpoint.layouts import LAYOUTS
 from mmdssl.cli import convert, draw
 from mmdssl.cli.guard import guarded
 from mmdssl.engine.pictures import PICTURES
@@ -103,8 +102,7 @@ def test_installed_the_console_command_is_what_one_types(monkeypatch, tmp_path):
 
 
 def test_choices_are_those_of_the_code_behind_them():
-    assert convert.FORMS == FORMS
-    assert tuple(layout.name for layout in LAYOUTS) == convert.LAYOUTS
+    assert tuple(convert.LIBRARIES) == tuple(FORMS)
     assert tuple(PICTURES) == draw.PICTURES
 
 

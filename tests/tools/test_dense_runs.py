@@ -8,8 +8,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from processes import run_tool
+from safetensors.torch import save_file
 
 from mmdssl.checkpoint import load_backbone, save_backbone
 from mmdssl.datasets.sample_world import make_sample_world
@@ -72,6 +74,24 @@ def config(folder: Path, text: str) -> Path:
     path = folder / 'config.py'
     path.write_text(text.format(root=ROOT))
     return path
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_dinov2_and_dinov3_of_timm_run_in_mask_rcnn_and_upernet(task, world, tmp_path):
+    """Registers, LayerScale and 14-pixel patches in one, rotary positions and 16-pixel patches in the other."""
+    name, args = dict(detection=('vit_small_patch14_reg4_dinov2', dict(img_size=56)),
+                      segmentation=('vit_small_patch16_dinov3_qkvb', {}))[task]
+    network = timm.create_model(name, embed_dim=64, depth=4, num_heads=1, num_classes=0, **args)
+    save_file(network.state_dict(), tmp_path / 'model.safetensors')
+    text = DETECTION if task == 'detection' else SEGMENTATION.replace('semfpn', 'upernet').replace(
+        'backbone=dict(', 'auxiliary_head=dict(norm_cfg=dict(_delete_=True, type="GN", num_groups=4), ignore_index=255),\n'
+        '             backbone=dict(')
+    data = world / dict(detection='coco', segmentation='ade20k')[task]
+    run_tool('train', config(tmp_path, text.replace('pyramid=False', 'pyramid=True')), '--data', data,
+             '--pretrained', tmp_path / 'model.safetensors', '--work-dir', tmp_path / 'train', '--cfg-options', 'train_cfg.max_iters=2')
+    trained = torch.load(next((tmp_path / 'train').glob('iter_*.pth')), weights_only=False)['state_dict']
+    before, after = network.blocks[0].attn.proj.weight, trained['backbone.blocks.0.attn.proj.weight']
+    assert after.isfinite().all() and 0 < (after - before).abs().max() < 0.1
 
 
 def test_detection(world, backbone, tmp_path):

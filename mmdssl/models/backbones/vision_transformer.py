@@ -13,9 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Share
 from mmdssl.errors import InputError
+from mmdssl.models.backbones.positions import Learnable, NoPosition, RelativeBias, Rotary, SinCos
 from mmdssl.models.layers.attention import QUERY_KEYS, QueryBlock
 from mmdssl.models.layers.feature_pyramid import FeaturePyramid
-from mmdssl.models.layers.position import relative_bias, relative_table, resize_table, sincos2d, stretched_grid
 from mmdssl.models.layers.windows import Windows
 from mmdssl.registry import MODELS
 
@@ -49,8 +49,9 @@ class VisionTransformer(BaseModule):
         arch: ``'tiny'``, ``'small'``, ``'base'``, ``'large'``, or ``dict(embed_dim=..., depth=..., num_heads=...)``.
         patch_size: Side of a patch in pixels.
         img_size: Side in pixels of the images whose patch grid is the frame of the positions.
-        position: ``'learnable'``, a table of the frame's size with a slot for CLS; ``'sincos'``, fixed, evaluated at real
-            coordinates, zero for CLS; or ``'none'``.
+        position: How patches are told apart by place: ``'learnable'`` (:class:`mmdssl.models.backbones.positions.Learnable`),
+            ``'sincos'`` (:class:`mmdssl.models.backbones.positions.SinCos`), ``'rotary'``
+            (:class:`mmdssl.models.backbones.positions.Rotary`), or ``'none'``.
         position_rule: How a learnable table is resized for other inputs, see
             :func:`mmdssl.models.layers.position.resize_table`.
         remainder: What becomes of pixels on the right and below that are no whole patch: ``'pad'``, zeros complete them; or ``'cut'``,
@@ -67,6 +68,9 @@ class VisionTransformer(BaseModule):
         drop_path_subset: Drop a fixed number of the samples of a batch, which a GPU then does not compute either, see
             :func:`mmdssl.models.layers.drop_path.draw`. Worth it for large networks with a high rate.
         mlp_ratio: Width of the MLPs over ``embed_dim``.
+        mlp: Their kind: ``'gelu'``, or ``'swiglu'``, which is gated (DINOv2's giant, DINOv3).
+        key_bias: Whether the keys of attention have a bias, of which rotary positions make a difference (DINOv3 has none).
+        norm_eps: Epsilon of all layer norms.
         layer_scale: Initial value of LayerScale; None for none.
         final_norm: Own a layer norm after the last block.
         out_indices: Blocks whose patch tokens :meth:`forward` returns; negative ones count from the end.
@@ -87,12 +91,13 @@ class VisionTransformer(BaseModule):
     """
 
     def __init__(self, arch: Literal[tuple(ARCHITECTURES)] | dict[str, PositiveInt] = 'small', patch_size: PositiveInt = 16,
-                 img_size: PositiveInt = 224, position: Literal['learnable', 'sincos', 'none'] = 'learnable',
+                 img_size: PositiveInt = 224, position: Literal['learnable', 'sincos', 'rotary', 'none'] = 'learnable',
                  position_rule: Literal['size', 'dino', 'antialias'] = 'size', remainder: Literal['pad', 'cut'] = 'pad',
                  relative_position: bool | Literal['shared'] = False,
                  class_token: bool = True, pool: Literal['cls', 'mean'] = 'cls', num_registers: NonNegativeInt = 0,
                  mask_token: bool = False, query_keys: Literal[QUERY_KEYS] = 'image', drop_path_rate: Share = 0.,
-                 drop_path_subset: bool = False, mlp_ratio: Positive = 4., layer_scale: float | None = None, final_norm: bool = True,
+                 drop_path_subset: bool = False, mlp_ratio: Positive = 4., mlp: Literal['gelu', 'swiglu'] = 'gelu', key_bias: bool = True,
+                 norm_eps: Positive = 1e-6, layer_scale: float | None = None, final_norm: bool = True,
                  out_indices: Annotated[Sequence[int], NonEmpty] = (-1, ), out_norm: bool = True, pyramid: bool = False,
                  window_size: PositiveInt | None = None, global_blocks: Sequence[int] = (), checkpointing: bool = False,
                  frozen: bool = False, init: Literal['dino', 'moco', 'mocov3', 'mae', 'beit'] = 'dino',
@@ -121,6 +126,7 @@ class VisionTransformer(BaseModule):
         self.position = position
         self.position_rule = position_rule
         self.remainder = remainder
+        self.norm_eps = norm_eps
         self.pool = pool
         self.num_prefix = int(class_token) + num_registers
         self.query_keys = query_keys
@@ -134,18 +140,16 @@ class VisionTransformer(BaseModule):
         self.patch_embed = PatchEmbed(img_size, patch_size, 3, dim, strict_img_size=False, dynamic_img_pad=True)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if class_token else None
         self.reg_token = nn.Parameter(torch.zeros(1, num_registers, dim)) if num_registers else None
-        num_positions = int(class_token) + self.frame[0] * self.frame[1]
-        self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, dim)) if position == 'learnable' else None
+        kinds = dict(learnable=partial(Learnable, position_rule), sincos=SinCos, rotary=Rotary, none=NoPosition)
+        self.kind = kinds[position]() if not relative_position else RelativeBias(relative_position == 'shared', kinds[position]())
+        self.pos_embed = self.kind.table(self)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim)) if mask_token else None
         self.blocks = nn.ModuleList(
-            QueryBlock(dim, num_heads, mlp_ratio, qkv_bias=True, init_values=layer_scale, drop_path=rate,
-                       drop_path_subset=drop_path_subset, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+            QueryBlock(dim, num_heads, mlp, key_bias, drop_path_subset, mlp_ratio=mlp_ratio, qkv_bias=True, init_values=layer_scale,
+                       drop_path=rate, norm_layer=partial(nn.LayerNorm, eps=norm_eps))
             for rate in torch.linspace(0, drop_path_rate, depth, device='cpu').tolist())
-        if relative_position:
-            tables = [nn.Parameter(relative_table(self.frame, num_heads)) for _ in self.blocks]
-            for block, table in zip(self.blocks, tables):
-                block.attn.relative_position_bias_table = tables[0] if relative_position == 'shared' else table
-        self.norm = nn.LayerNorm(dim, eps=1e-6) if final_norm else nn.Identity()
+        self.kind.own(self)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps) if final_norm else nn.Identity()
         self._initialise(init)
         self._freeze()
         if frozen_patch_embed:
@@ -182,9 +186,8 @@ class VisionTransformer(BaseModule):
         unused = [self.blocks[self.out_indices[-1] + 1:], *([] if self.out_norm else [self.norm])]
         for module in [self] if self.frozen else unused:
             module.requires_grad_(False)
-        table = getattr(self.blocks[0].attn, 'relative_position_bias_table', None)
-        if table is not None and not self.frozen:  # which unused blocks may share
-            table.requires_grad_(True)
+        if not self.frozen:  # of which unused blocks may share a table
+            self.blocks[0].requires_grad_(True)
 
     def train(self, mode: bool = True) -> VisionTransformer:
         super().train(mode and not self.frozen)
@@ -204,16 +207,7 @@ class VisionTransformer(BaseModule):
             grid: Patches ``(h, w)``.
             coordinates: ``(N, 2)`` to use instead of the grid stretched over the frame; sin-cos positions only.
         """
-        if self.pos_embed is not None:
-            num_class = int(self.cls_token is not None)
-            table = resize_table(self.pos_embed[:, num_class:], grid, self.position_rule)
-            return self.pos_embed[:, :num_class], table.to(self.pos_embed.dtype)
-        if self.position == 'none':
-            return 0., 0.
-        weight = self.patch_embed.proj.weight
-        if coordinates is None:
-            coordinates = stretched_grid(grid, self.frame, weight.device)
-        return 0., sincos2d(*coordinates.unbind(-1), self.embed_dim)[None].to(weight.dtype)
+        return self.kind.embeddings(self, grid, coordinates)
 
     def embed(self, images: Tensor, mask: Tensor | None = None, coordinates: Tensor | None = None,
               keep: Tensor | None = None) -> Tensor:
@@ -236,12 +230,6 @@ class VisionTransformer(BaseModule):
             prefix.append(self.reg_token)
         return torch.cat([*(token.expand(len(images), -1, -1) for token in prefix), patches], dim=1)
 
-    def _biases(self, grid: tuple[int, int]) -> list[Tensor | None]:
-        """What each block adds to its attention."""
-        tables = [getattr(block.attn, 'relative_position_bias_table', None) for block in self.blocks]
-        biases = {table: relative_bias(table, grid, self.frame) for table in dict.fromkeys(tables) if table is not None}
-        return [biases.get(table) for table in tables]
-
     def _mask_token(self) -> Tensor:
         if self.mask_token is None:
             raise InputError('masked patches and positional queries need backbone.mask_token=True')
@@ -256,9 +244,7 @@ class VisionTransformer(BaseModule):
 
     def embed_query_positions(self, coordinates: Tensor) -> Tensor:
         """PQCL's queries: coordinates ``(B, Q, 2)`` in the frame of each image to tokens ``m + w``, ``(B, Q, D)``."""
-        if self.position != 'sincos':
-            raise InputError("positional queries need backbone.position='sincos', which is defined between the patches")
-        return self._mask_token() + sincos2d(*coordinates.unbind(-1), self.embed_dim)
+        return self._mask_token() + self.kind.at(self, coordinates)
 
     def forward_tokens(self, images: Tensor, mask: Tensor | None = None, queries: Tensor | None = None,
                        coordinates: Tensor | None = None, keep: Tensor | None = None,
@@ -276,17 +262,13 @@ class VisionTransformer(BaseModule):
         """
         x = self.embed(images, mask, coordinates, keep)
         num_image, num_queries = x.shape[1], 0
-        biases = self._biases(self.grid_of(images))
-        if keep is not None and biases[0] is not None:
-            raise InputError('patches that are left out of a sequence need position to be learnable or sincos: set relative_position=False')
+        positions = self.kind.in_attention(self, self.grid_of(images), keep, queries is not None)
         if queries is not None:
-            if biases[0] is not None:
-                raise InputError('queries need positions of their own, and relative_position has none: set it to False')
             num_queries = queries.shape[1]
             x = torch.cat([x, queries], dim=1)
         rows = None if read is None else self._rows_read(x, num_image, read)
-        for block, bias in zip(self.blocks, biases):
-            x = block(x, num_queries, self.query_keys, bias, read=rows if block is self.blocks[-1] else None)
+        for block, position in zip(self.blocks, positions):
+            x = block(x, num_queries, self.query_keys, position, read=rows if block is self.blocks[-1] else None)
         x = self.norm(x)
         if rows is None:
             patches = x[:, self.num_prefix:num_image]
@@ -336,14 +318,14 @@ class VisionTransformer(BaseModule):
         grid, maps = self.grid_of(images), []
         windows = Windows(grid, self.window_size, images.device) if self.window_size else None
         x = self.embed(images)
-        for i, (block, bias) in enumerate(zip(self.blocks[:self.out_indices[-1] + 1], self._biases(grid))):
+        for i, (block, position) in enumerate(zip(self.blocks[:self.out_indices[-1] + 1], self.kind.in_attention(self, grid))):
             local = None if i in self.global_blocks else windows
-            run = partial(block, bias=bias, windows=local)
+            run = partial(block, position=position, windows=local)
             x = checkpoint(run, x, use_reentrant=False) if self.checkpointing and x.requires_grad else run(x)
             if i in self.out_indices:
                 patches = (self.norm(x) if self.out_norm else x)[:, self.num_prefix:]
                 maps.append(patches.transpose(1, 2).unflatten(2, grid))
-        return tuple(maps) if self.pyramid is None else self.pyramid(maps)
+        return tuple(maps) if self.pyramid is None else self.pyramid(maps, images.shape[-2:])
 
     @property
     def num_blocks(self) -> int:
@@ -361,10 +343,11 @@ class VisionTransformer(BaseModule):
             norm: Apply the final norm to tokens.
         """
         x, found = self.embed(images), {}
-        for i, (block, bias) in enumerate(zip(self.blocks[:max(blocks) + 1], self._biases(self.grid_of(images)))):
+        positions = self.kind.in_attention(self, self.grid_of(images))
+        for i, (block, position) in enumerate(zip(self.blocks[:max(blocks) + 1], positions)):
             if facet != 'token' and i in blocks:
                 found[i] = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)[FACETS.index(facet)]
-            x = block(x, bias=bias)
+            x = block(x, position=position)
             if facet == 'token' and i in blocks:
                 found[i] = self.norm(x) if norm else x
         return [(None if self.cls_token is None else found[i][:, 0], found[i][:, self.num_prefix:]) for i in blocks]
@@ -375,11 +358,11 @@ class VisionTransformer(BaseModule):
         if self.cls_token is None:
             raise InputError('attention maps are those of the class token, and this backbone has none (class_token=False)')
         grid = self.grid_of(images)
-        x, biases = self.embed(images), self._biases(grid)
-        for block, bias in zip(self.blocks[:-1], biases):
-            x = block(x, bias=bias)
+        x, positions = self.embed(images), self.kind.in_attention(self, grid)
+        for block, position in zip(self.blocks[:-1], positions):
+            x = block(x, position=position)
         last = self.blocks[-1]
-        return last.attn.class_attention(last.norm1(x), biases[-1])[..., self.num_prefix:].unflatten(2, grid)
+        return last.attn.class_attention(last.norm1(x), positions[-1])[..., self.num_prefix:].unflatten(2, grid)
 
     def heat_map(self, images: Tensor) -> Tensor:
         """Where the network looks, ``(B, h, w)``, not normalised: attention of CLS summed over heads."""

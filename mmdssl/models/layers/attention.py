@@ -1,16 +1,63 @@
 """Transformer blocks in which query tokens read the image and the image never reads the queries."""
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
+from timm.layers import Attention, SwiGLU
 from timm.models.vision_transformer import Block
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdssl.models.layers.drop_path import add_branch, draw, scaled
 from mmdssl.models.layers.windows import Windows
 
 QUERY_KEYS = ('image', 'patches', 'image+queries', 'bidirectional')
+
+
+class AttentionPosition(NamedTuple):
+    """What attention is told of where tokens are, besides what was added to them; by default nothing.
+
+    Attributes:
+        bias: Added to the logits, ``(heads, L, L)``.
+        rotation: Sines and cosines of the angles by which queries and keys of the last N tokens are turned, ``(2, ..., N, D / heads)``,
+            broadcast against ``(B, heads, N, D / heads)``.
+    """
+    bias: Tensor | None = None
+    rotation: Tensor | None = None
+
+    def of(self, index: Tensor) -> AttentionPosition:
+        """That of some images of the batch; of any one where there are none."""
+        if self.rotation is None or self.rotation.ndim < 5:
+            return self
+        return self._replace(rotation=self.rotation[:, index] if len(index) else self.rotation[:, :1])
+
+
+NOWHERE = AttentionPosition()
+
+
+def turned(x: Tensor, rotation: Tensor | None, length: int) -> Tensor:
+    """Turn the last N of ``length`` tokens, of which ``(B, heads, L, D)`` are the first L, each channel of the first half with its
+    channel of the second (RoPE)."""
+    if rotation is None:
+        return x
+    num_still = length - rotation.shape[-2]
+    still, moved = x[..., :num_still, :], x[..., num_still:, :]
+    sin, cos = rotation[..., :moved.shape[-2], :]
+    first, second = moved.chunk(2, dim=-1)
+    moved = moved * cos + torch.cat([-second, first], dim=-1) * sin
+    return torch.cat([still, moved.to(x.dtype)], dim=-2)
+
+
+class KeyBiasFree(nn.Linear):
+    """Query, key and value, stacked, of tokens; of the bias, the part of the keys is there and plays no part (DINOv3)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.used_bias())
+
+    def used_bias(self) -> Tensor:
+        q, k, v = self.bias.chunk(3)
+        return torch.cat([q, torch.zeros_like(k), v])
 
 
 class QueryAttention(Attention):
@@ -21,7 +68,7 @@ class QueryAttention(Attention):
     """
 
     def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image', readable: Tensor | None = None,
-                read: int | Tensor | None = None) -> Tensor:
+                rotation: Tensor | None = None, read: int | Tensor | None = None) -> Tensor:
         """Attend.
 
         Args:
@@ -31,6 +78,7 @@ class QueryAttention(Attention):
                 pseudo-code); ``'image+queries'``, queries too (PQCL's release); ``'bidirectional'``, everybody reads everybody
                 (the ablation of ADCLR's Theorem 1).
             readable: Without queries, who reads whom (bool) or what is added to the logits, broadcast to ``(B, heads, L, L)``.
+            rotation: Without queries, see :class:`AttentionPosition`.
             read: The only outputs that are needed, see :func:`rows_of`.
 
         Returns:
@@ -43,7 +91,7 @@ class QueryAttention(Attention):
         if num_keys == length == first:
             q, k, v = self.qkv(x).chunk(3, dim=-1)
         else:
-            weight, bias = self.qkv.weight, self.qkv.bias
+            weight, bias = self.qkv.weight, self.qkv.used_bias() if isinstance(self.qkv, KeyBiasFree) else self.qkv.bias
             q_bias, kv_bias = (None, None) if bias is None else (bias[:dim], bias[dim:])
             q = F.linear(x[:, :first], weight[:dim], q_bias)
             k, v = F.linear(x[:, :num_keys], weight[dim:], kv_bias).chunk(2, dim=-1)
@@ -58,15 +106,16 @@ class QueryAttention(Attention):
             readable = readable[..., :first, :]
             readable = readable.to(q.dtype) if readable.is_floating_point() else readable
         dropout = self.attn_drop.p if self.training else 0.
-        x = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, readable, dropout)
+        q, k = turned(self.q_norm(q), rotation, length), turned(self.k_norm(k), rotation, num_keys)
+        x = F.scaled_dot_product_attention(q, k, v, readable, dropout)
         return self.proj_drop(self.proj(rows_of(x.transpose(1, 2).flatten(2), read)))
 
-    def class_attention(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Attention of CLS, the first token, to all, ``(B, heads, L)``, for pictures; ``bias`` ``(heads, L, L)`` is added."""
+    def class_attention(self, x: Tensor, position: AttentionPosition = NOWHERE) -> Tensor:
+        """Attention of CLS, the first token, which is not turned, to all, ``(B, heads, L)``, for pictures."""
         q, k, _ = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = self.q_norm(q[:, :, :1]), self.k_norm(k)
+        q, k = self.q_norm(q[:, :, :1]), turned(self.k_norm(k), position.rotation, x.shape[1])
         logits = q @ k.transpose(-2, -1) * self.scale
-        return (logits if bias is None else logits + bias[:, :1]).softmax(dim=-1)[:, :, 0]
+        return (logits if position.bias is None else logits + position.bias[:, :1]).softmax(dim=-1)[:, :, 0]
 
 
 class QueryBlock(Block):
@@ -75,32 +124,41 @@ class QueryBlock(Block):
     One stochastic-depth decision per sample serves all its tokens, queries included.
 
     Args:
-        *args: timm's.
+        dim: Width of a token.
+        num_heads: Of the attention.
+        mlp: ``'gelu'``, or ``'swiglu'``, whose gate is a matrix of its own.
+        key_bias: Whether keys have a bias.
         drop_path_subset: See :func:`mmdssl.models.layers.drop_path.draw`.
-        **kwargs: timm's.
+        kwargs: Further arguments of timm's.
     """
 
-    def __init__(self, *args, drop_path_subset: bool = False, **kwargs):
-        super().__init__(*args, attn_layer=QueryAttention, **kwargs)
+    def __init__(self, dim: int, num_heads: int, mlp: str = 'gelu', key_bias: bool = True, drop_path_subset: bool = False, **kwargs):
+        kinds = dict(gelu=dict(), swiglu=dict(mlp_layer=SwiGLU, act_layer=nn.SiLU))
+        super().__init__(dim, num_heads, attn_layer=QueryAttention, **kinds[mlp], **kwargs)
+        if not key_bias:
+            self.attn.qkv = KeyBiasFree(dim, 3 * dim)
         self.drop_path_subset = drop_path_subset
 
-    def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image', bias: Tensor | None = None,
+    def forward(self, x: Tensor, num_queries: int = 0, query_keys: str = 'image', position: AttentionPosition = NOWHERE,
                 windows: Windows | None = None, read: int | Tensor | None = None) -> Tensor:
         """
         Args:
             x: ``(B, L, D)``.
             num_queries: As in :meth:`QueryAttention.forward`.
             query_keys: The same.
-            bias: Added to the attention logits, ``(heads, L, L)``; not with queries.
+            position: What the attention is told of where tokens are; nothing with queries.
             windows: Attend within windows; not with queries or a bias.
             read: The only tokens that are needed and returned, see :func:`rows_of`; not with windows.
         """
+        batch = len(x)
 
         def attend(x: Tensor) -> Tensor:
+            bias, rotation = position if len(x) == batch else position.of(kept[0].index)
             if windows is None:
-                return self.ls1(self.attn(self.norm1(x), num_queries, query_keys, bias, read))
+                return self.ls1(self.attn(self.norm1(x), num_queries, query_keys, bias, rotation, read))
             num_prefix = x.shape[1] - windows.grid[0] * windows.grid[1]
-            attended = self.attn(windows.split(self.norm1(x), num_prefix), readable=windows.readable(len(x), num_prefix))
+            rotation = None if rotation is None else windows.split_rotation(rotation, len(x))
+            attended = self.attn(windows.split(self.norm1(x), num_prefix), readable=windows.readable(len(x), num_prefix), rotation=rotation)
             return self.ls1(windows.merge(attended, num_prefix))
 
         def transform(x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Maps of one stride to the four strides that detectors and segmentors want."""
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
-
-from mmdssl.errors import InputError
 
 STRIDES = (4, 8, 16, 32)
 
@@ -16,22 +16,37 @@ class FeaturePyramid(nn.ModuleList):
     A map is upsampled by transposed convolutions of stride 2 (with batch normalisation and GELU between two of them), left as it
     is, or max-pooled: the adapter that BEiT, iBOT and PQCL fine-tune with. In a distributed run set ``sync_bn='torch'``.
 
+    Maps of another stride, of patches of 14 pixels say, are first resized bilinearly to the nearest of the four: what lies above a
+    pixel of the image before does so afterwards.
+
     Args:
         dim: Channels.
-        patch_size: Stride of the maps, in pixels: 4, 8, 16 or 32.
+        patch_size: Stride of the maps, in pixels.
     """
 
     def __init__(self, dim: int, patch_size: int = 16):
-        if patch_size not in STRIDES:
-            raise InputError(f'a pyramid of strides {STRIDES} cannot be made of patches of {patch_size} pixels: set '
-                             'backbone.pyramid=False, or use a backbone with patches of 4, 8, 16 or 32')
-        super().__init__(_rescale(dim, patch_size / stride) for stride in STRIDES)
+        self.patch_size = patch_size
+        self.stride = min(STRIDES, key=lambda stride: abs(math.log2(stride / patch_size)))
+        super().__init__(_rescale(dim, self.stride / stride) for stride in STRIDES)
 
-    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Four maps ``(B, D, h, w)``, shallow ones first, or one that serves all strides."""
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """
+        Args:
+            maps: Four maps ``(B, D, h, w)``, shallow ones first, or one that serves all strides.
+            size: ``(H, W)`` of the image in pixels, which may end within a patch.
+        """
+        if self.stride != self.patch_size:
+            maps = [self._resized(x, size) for x in maps]
         if len(maps) == 1:
             maps = [*maps] * len(self)
         return tuple(rescale(x) for rescale, x in zip(self, maps, strict=True))
+
+    def _resized(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        height, width = (-(-side // self.stride) for side in size)
+        beyond = [max(0, math.ceil(side * self.stride / self.patch_size) - have) for side, have in zip((width, height), x.shape[:1:-1])]
+        x = F.pad(x, (0, beyond[0], 0, beyond[1]), mode='replicate')  # a last cell may begin in the image and end behind the last patch
+        scale = self.patch_size / self.stride
+        return F.interpolate(x, scale_factor=scale, mode='bilinear')[:, :, :height, :width]
 
 
 def _rescale(dim: int, factor: float) -> nn.Module:

@@ -30,6 +30,10 @@ class Windows:
         """Which keys of a window are really there, ``(B*windows, 1, 1, prefix + size**2)``."""
         return F.pad(self.inside, (num_prefix, 0), value=True).repeat(batch, 1)[:, None, None]
 
+    def split_rotation(self, rotation: Tensor, batch: int) -> Tensor:
+        """Angles of a grid ``(2, h*w, D)`` to those of its windows, ``(2, B*windows, 1, size**2, D)``."""
+        return self._cut(rotation.unflatten(1, self.grid)).unflatten(0, (2, -1)).repeat(1, batch, 1, 1).unsqueeze(2)
+
     def merge(self, x: Tensor, num_prefix: int) -> Tensor:
         """The inverse of :meth:`split`; the prefix is the mean over the windows."""
         x = x.unflatten(0, (-1, len(self.inside)))

@@ -12,6 +12,7 @@ from mmdssl.errors import InputError
 from mmdssl.models.backbones import VisionTransformer
 from mmdssl.models.backbones.vision_transformer import ARCHITECTURES, Tokens
 from mmdssl.models.layers.attention import QUERY_KEYS
+from mmdssl.models.layers.feature_pyramid import FeaturePyramid
 from mmdssl.models.layers.position import integer_grid, sincos2d
 
 SIZES = dict(embed_dim=32, depth=3, num_heads=4)
@@ -102,7 +103,7 @@ def test_heat_map_is_the_sum_of_the_attention_maps():
     torch.testing.assert_close(heat, vit.attention_maps(images).sum(1))
 
 
-@pytest.mark.parametrize('position', ['learnable', 'sincos'])
+@pytest.mark.parametrize('position', ['learnable', 'sincos', 'rotary'])
 @pytest.mark.parametrize('size', [(70, 45), (8, 8), (33, 96), (5, 5)])
 @torch.no_grad()
 def test_any_size_is_padded_with_zeros_to_whole_patches(position, size):
@@ -270,7 +271,7 @@ def test_attention_maps_are_the_softmax_of_the_last_block():
         torch.testing.assert_close(maps[:, head].sum((1, 2)), 1 - rows[:, 0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('position', ['learnable', 'sincos'])
+@pytest.mark.parametrize('position', ['learnable', 'sincos', 'rotary'])
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
 @torch.no_grad()
 def test_model_of_another_precision_takes_images_of_any_size(position, dtype):
@@ -281,11 +282,11 @@ def test_model_of_another_precision_takes_images_of_any_size(position, dtype):
 @pytest.mark.parametrize('settings, message', [
     (dict(arch='huge'), "arch='huge': give 'tiny', 'small', 'base', 'large' or a dict of whole numbers"),
     (dict(img_size=30), 'img_size 30 is not a multiple of patch_size 8'),
-    (dict(position='rotary'), "position='rotary': give 'learnable', 'sincos' or 'none'"),
+    (dict(position='cosine'), "position='cosine': give 'learnable', 'sincos', 'rotary' or 'none'"),
     (dict(relative_position=True, window_size=2), 'relative_position needs a class token, and neither registers nor window_size'),
     (dict(out_indices=(0, 3)), 'block 3 of out_indices or global_blocks is not among the 3 blocks'),
     (dict(out_indices=(0, 1), pyramid=True), 'a pyramid is made of 4 maps or of 1, out_indices has 2'),
-    (dict(patch_size=14, img_size=28, pyramid=True), 'cannot be made of patches of 14 pixels'),
+    (dict(position='rotary', arch=dict(embed_dim=18, depth=1, num_heads=3)), 'heads whose width is a multiple of 4, got 6'),
     (dict(query_keys='all'), "query_keys='all': give 'image', 'patches', 'image.queries' or 'bidirectional'"),
     (dict(arch=dict(embed_dim=16, depth=1, num_heads=2, mlp_ratio=2)), 'embed_dim, depth and num_heads, and reads no other'),
     (dict(arch=dict(embed_dim=30, depth=1, num_heads=4)), 'embed_dim 30 cannot be cut into 4 heads'),
@@ -363,12 +364,62 @@ def test_without_a_class_token_there_are_only_patches():
         vit.attention_maps(images)
 
 
-@pytest.mark.parametrize('registers', [0, 2])
 @torch.no_grad()
-def test_windows(registers):
+def test_rotary_positions_turn_pairs_of_channels_patch_by_patch():
+    """Written out for one block: row angles, then column angles, for both halves of a head; prefix tokens are not turned."""
+    vit = make_vit(position='rotary', num_registers=2, arch=dict(SIZES, depth=1))
+    images, (h, w) = torch.randn(1, 3, 40, 16), (5, 2)
+    q, k, v = vit.blocks[0].attn.qkv(vit.blocks[0].norm1(vit.embed(images)))[0].double().view(-1, 3, 4, 8).unbind(1)
+    for x in (q, k):
+        for i in range(h * w):
+            row, column = 2 * (i // w + .5) / h - 1, 2 * (i % w + .5) / w - 1
+            for c, angle in enumerate([row, row / 10, column, column / 10]):  # periods 1 and 100^(1/2)
+                angle = torch.tensor(2 * torch.pi * angle, dtype=torch.float64)
+                first, second = x[3 + i, :, c].clone(), x[3 + i, :, c + 4].clone()
+                x[3 + i, :, c] = first * angle.cos() - second * angle.sin()
+                x[3 + i, :, c + 4] = second * angle.cos() + first * angle.sin()
+    weights = (torch.einsum('qhc,khc->hqk', q, k) / 8**.5).softmax(-1)
+    torch.testing.assert_close(vit.attention_maps(images)[0].flatten(1), weights[:, 0, 3:].float(), rtol=1e-4, atol=1e-6)
+    attended = torch.einsum('hqk,khc->qhc', weights, v).flatten(1).float()
+    sees = vit.blocks[0].attn.proj(attended)
+    x = vit.embed(images)[0] + sees
+    expected = vit.norm(x + vit.blocks[0].mlp(vit.blocks[0].norm2(x)))
+    torch.testing.assert_close(vit.forward_tokens(images).patches[0], expected[3:], rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="queries need positions of their own, and position='rotary' has none"):
+        vit.forward_tokens(images, queries=queries_for(vit, 2))
+
+
+@torch.no_grad()
+def test_patches_that_are_left_keep_their_rotary_positions():
+    """In any order of the sequence, a patch computes the same."""
+    vit, images = make_vit(position='rotary'), torch.randn(2, 3, 32, 32)
+    everything = torch.stack([torch.randperm(16), torch.randperm(16)])
+    tokens = vit.forward_tokens(images, keep=everything)
+    expected = vit.forward_tokens(images).patches.take_along_dim(everything[..., None], 1)
+    torch.testing.assert_close(tokens.patches, expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_bias_of_keys_plays_no_part_where_there_is_none():
+    vit, images = make_vit(position='rotary', key_bias=False, mask_token=True), torch.randn(2, 3, 32, 32)
+
+    def computed() -> list[torch.Tensor]:
+        return [vit.forward_tokens(images).patches, vit.attention_maps(images), vit.intermediates(images, [1], 'key')[0][1]]
+
+    before = computed()
+    for block in vit.blocks:
+        block.attn.qkv.bias[32:64] += 1
+    assert all(torch.equal(old, new) for old, new in zip(before, computed()))
+    vit.blocks[0].attn.qkv.bias[:32] += 1
+    assert not torch.equal(before[0], computed()[0])
+
+
+@pytest.mark.parametrize('registers, position', [(0, 'learnable'), (2, 'learnable'), (2, 'rotary')])
+@torch.no_grad()
+def test_windows(registers, position):
     """One window over everything is global attention; a patch reads its window and, by CLS alone, the others."""
     images = torch.randn(2, 3, 40, 32)
-    vit = make_vit(num_registers=registers, out_indices=(0, ))
+    vit = make_vit(num_registers=registers, position=position, out_indices=(0, ))
     globally = vit(images)[0]
     vit.window_size = 8  # 5 x 4 patches lie in one window, the rest of which is empty
     torch.testing.assert_close(vit(images)[0], globally, rtol=1e-4, atol=1e-5)
@@ -399,12 +450,23 @@ def test_checkpointing_changes_memory_and_not_gradients():
         torch.testing.assert_close(gradients[1][name], gradient)
 
 
-@pytest.mark.parametrize('patch_size, size', [(16, (64, 96)), (8, (64, 32)), (32, (64, 96)), (16, (96, 160))])
+@pytest.mark.parametrize('patch_size, size', [(16, (64, 96)), (8, (64, 32)), (32, (64, 96)), (16, (96, 160)), (14, (96, 160)),
+                                              (7, (64, 96)), (10, (64, 32))])
 @torch.no_grad()
 def test_pyramid_has_strides_4_8_16_32(patch_size, size):
-    vit = VisionTransformer(dict(SIZES, depth=4), patch_size, 64, out_indices=range(4), pyramid=True)
+    vit = VisionTransformer(dict(SIZES, depth=4), patch_size, 4 * patch_size, out_indices=range(4), pyramid=True)
     assert [tuple(m.shape[1:]) for m in vit(torch.randn(1, 3, *size))] == [
         (32, size[0] // stride, size[1] // stride) for stride in (4, 8, 16, 32)]
+
+
+def test_a_map_of_patches_of_14_pixels_stays_above_the_image():
+    """A ramp over the pixels of the image is the same ramp in all strides, but for the borders, where bilinear resizing is flat."""
+    pyramid, size = FeaturePyramid(1, 14), (96, 130)
+    columns = (torch.arange(10) + .5) * 14
+    maps = pyramid([columns.expand(1, 1, 7, 10)] * 4, size)
+    assert maps[2].shape == (1, 1, 6, 9)
+    torch.testing.assert_close(maps[2][0, 0, 0, 1:8], (torch.arange(1, 8) + .5) * 16)
+    assert FeaturePyramid(1, 14)([torch.rand(1, 1, 7, 7)], (97, 98))[2].shape == (1, 1, 7, 7)
 
 
 def test_what_the_maps_do_not_need_is_not_trained():
