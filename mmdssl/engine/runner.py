@@ -49,7 +49,8 @@ from mmdssl.registry import RUNNERS
 
 # Of no use to those who watch a run; some of it is for those who read its log.
 NOISE = re.compile(r'\s*-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|'
-                   r'Exp name:|"FileClient" will be|"HardDiskBackend" is|`save_param_scheduler` is True but')
+                   r'Exp name:|"FileClient" will be|"HardDiskBackend" is|`save_param_scheduler` is True but|'
+                   r'The prefix is not set in metric class|Evaluating (bbox|segm)\.\.\.|(bbox|segm)_mAP_copypaste:')
 COMPILED_VERSIONS = 128
 # By which of its variables a process knows what started it.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_LOCAL_RANK')
