@@ -18,6 +18,7 @@ from rich.table import Table
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.backbone import backbone_of
 from mmdssl.engine.log_processor import peak_memory
+from mmdssl.engine.precision import bf16_cost, in_words
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import NonFiniteLossError
 from mmdssl.models.algorithms.beit import is_missing
@@ -141,6 +142,9 @@ def _table(runner: Runner, step: float, loading: float, images: int) -> Table:
         table.add_row('k-NN: bank, queries',
                       f'{len(runner.val_loop.bank.dataset):,}, {len(runner.val_dataloader.dataset):,}')
     table.add_row('global batch', f'{runner.global_batch_size} image{"s" * (runner.global_batch_size > 1)}')
+    cost = bf16_cost(model, runner.optim_wrapper)
+    if cost is not None:
+        table.add_row('mixed precision', in_words(cost))
     group = runner.optim_wrapper.param_groups[-1]
     table.add_row('learning rate (highest)', f'{group.get("initial_lr", group["lr"]):.3g}')
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)

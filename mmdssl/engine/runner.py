@@ -38,6 +38,7 @@ from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
 from mmdssl.engine.hooks.stop_hook import StopHook
 from mmdssl.engine.loops import TrainLoop
+from mmdssl.engine.precision import SLOW, bf16_cost, in_words
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
 from mmdssl.engine.run_lock import hold, release
 from mmdssl.engine.unwrap import unwrap
@@ -180,6 +181,13 @@ class Runner(base.Runner):
         for part in parts:
             part.compile(**({} if options is True else options))
         self.logger.info(f'{len(parts)} parts of the networks are compiled: the first iterations are slow.')
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict) -> OptimWrapper:
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        cost = bf16_cost(unwrap(self.model), wrapper)
+        if cost is not None:
+            self.logger.log(logging.WARNING if cost > SLOW else logging.INFO, in_words(cost))
+        return wrapper
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Multiply the learning rate by the global batch size over ``auto_scale_lr['base_batch_size']``."""
