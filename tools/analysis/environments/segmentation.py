@@ -12,19 +12,16 @@ model = dict(
         init_cfg=dict(type='SSLPretrained', checkpoint='run/backbone.safetensors')),
     neck=dict(in_channels=[128] * 4, out_channels=64),
     decode_head=dict(in_channels=[64] * 4, channels=32, num_classes=len(classes), norm_cfg=norm_cfg))
-pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='Resize', scale=(96, 96)),
-    dict(type='PackSegInputs'),
-]
-dataset = dict(type='BaseSegDataset', data_root='world/ade20k', metainfo=dict(classes=classes), reduce_zero_label=True, pipeline=pipeline)
+load, label, resize = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='Resize', scale=(96, 96))
+train_pipeline = [load, label, resize, dict(type='PackSegInputs')]
+test_pipeline = [load, resize, label, dict(type='PackSegInputs')]
+dataset = dict(type='BaseSegDataset', data_root='world/ade20k', metainfo=dict(classes=classes), reduce_zero_label=True)
 train_prefix = dict(img_path='images/training', seg_map_path='annotations/training')
 val_prefix = dict(img_path='images/validation', seg_map_path='annotations/validation')
 train_dataloader = dict(
-    batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler'), dataset=dict(dataset, data_prefix=train_prefix))
+    batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler'), dataset=dict(dataset, data_prefix=train_prefix, pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(dataset, data_prefix=val_prefix))
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(dataset, data_prefix=val_prefix, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
