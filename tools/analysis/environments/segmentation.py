@@ -19,9 +19,11 @@ dataset = dict(type='BaseSegDataset', data_root='world/ade20k', metainfo=dict(cl
 train_prefix = dict(img_path='images/training', seg_map_path='annotations/training')
 val_prefix = dict(img_path='images/validation', seg_map_path='annotations/validation')
 train_dataloader = dict(
-    batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler'), dataset=dict(dataset, data_prefix=train_prefix, pipeline=train_pipeline))
+    batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler'),
+    dataset=dict(dataset, data_prefix=train_prefix, pipeline=train_pipeline))
 val_dataloader = dict(
-    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(dataset, data_prefix=val_prefix, pipeline=test_pipeline))
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(dataset, data_prefix=val_prefix, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
