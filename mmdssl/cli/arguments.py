@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,8 +57,9 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], None] = lam
     for option in ('work_dir', 'data', 'knn', 'dense', 'pretrained', 'resume'):
         if getattr(args, option, None) == '':
             raise InputError(f'--{option.replace("_", "-")} is empty: give a path, or leave it out')
-    if _is_first_process():
-        print(f'{args.config}, by mmdssl {__version__}: starting takes some seconds ...', flush=True)
+    with suppress(OSError):  # a console that is gone or full is no reason not to train
+        if _is_first_process():
+            print(f'{args.config}, by mmdssl {__version__}: starting takes some seconds ...', flush=True)
     from mmengine.config import Config
 
     from mmdssl.engine.config_check import check_options
