@@ -7,7 +7,7 @@ import pickle
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -102,6 +102,9 @@ class Runner(base.Runner):
             return dataloader
         if not dataloader.get('num_workers'):
             dataloader = {**dataloader, 'persistent_workers': False}
+        if isinstance(dataloader.get('collate_fn'), Mapping):  # those of a config that inherits from mmdssl:: have a scope, as all else
+            collate = {key: value for key, value in dataloader['collate_fn'].items() if key != '_scope_'}
+            dataloader = {**dataloader, 'collate_fn': collate}
         with explain_unusable_data(dataloader['dataset']):
             loader = base.Runner.build_dataloader(dataloader, *args, **kwargs)
         keep_skipped(loader.dataset)
