@@ -26,6 +26,17 @@ from mmengine.config import Config
 assert Config.fromfile('project.py').model.type == 'PQCL'
 print('all of it')
 """
+STARTED = """
+import site, sys
+site.addsitedir(SITE)  # where .pth files are read, as at every start of Python
+assert 'mmdssl' not in sys.modules
+
+from mmengine.config import Config
+assert Config.fromfile('project.py').default_scope == 'mmseg'
+from mmcv.ops import batched_nms
+assert 'mmseg' not in sys.modules
+print('all of it')
+"""
 
 
 @pytest.fixture(scope='module')
@@ -61,6 +72,19 @@ def test_a_wheel_works_without_a_checkout(site, tmp_path):
     done = subprocess.run([sys.executable, '-c', f'SITE = {str(site)!r}\n{INSTALLED}'], cwd=tmp_path, capture_output=True, text=True,
                           env=dict(os.environ, PYTHONPATH=str(site)))
     assert done.stdout == 'all of it\n', done.stderr
+
+
+def test_where_it_is_installed_others_need_not_import_it_first(site, tmp_path):
+    (tmp_path / 'project.py').write_text("_base_ = 'mmseg::_base_/default_runtime.py'\n")
+    done = subprocess.run([sys.executable, '-c', f'SITE = {str(site)!r}\n{STARTED}'], cwd=tmp_path, capture_output=True, text=True,
+                          env=dict(os.environ, PYTHONPATH=str(site)))
+    assert done.stdout == 'all of it\n', done.stderr
+
+
+def test_the_file_that_every_start_of_python_reads_is_one_line_that_starts_with_import(site):
+    """Python runs no other lines of it."""
+    line, = (site / 'mmdssl_startup.pth').read_text().splitlines()
+    assert line.startswith('import ')
 
 
 def test_the_wheel_names_its_console_command(site):

@@ -6,11 +6,12 @@ import io
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmdssl import __version__
 from mmdssl.errors import InputError
 from mmdssl.home import find_config
 
@@ -64,6 +65,9 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], list[str] |
     for option in ('work_dir', 'data', 'knn', 'dense', 'pretrained', 'resume'):
         if getattr(args, option, None) == '':
             raise InputError(f'--{option.replace("_", "-")} is empty: give a path, or leave it out')
+    with suppress(OSError):  # a console that is gone or full is no reason not to train
+        if _is_first_process():
+            print(f'{args.config}, by mmdssl {__version__}: starting takes some seconds ...', flush=True)
     from mmengine.config import Config
 
     from mmdssl.engine.config_check import check_options
@@ -99,9 +103,19 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], list[str] |
 
 
 def _import_quietly(scope: str) -> None:
-    """Import mmdet or mmseg without what they print about optional packages, and silence their standing warnings."""
+    """Import mmdet or mmseg without what they print about optional packages, and silence their standing warnings.
+
+    What pycocotools prints of its tables, again and again, is of no use beside the log.
+    """
     warnings.filterwarnings('ignore', module=r'(mmcv|mmdet|mmseg|pycocotools)\b')
     if scope in ('mmdet', 'mmseg'):
         with redirect_stdout(io.StringIO()):
             import_module(f'{scope}.datasets')
             import_module(f'{scope}.evaluation')
+    if scope == 'mmdet':
+        for name in ('coco', 'cocoeval'):
+            import_module(f'pycocotools.{name}').print = lambda *_, **__: None
+
+
+def _is_first_process() -> bool:
+    return all(os.environ.get(variable, '0') == '0' for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))

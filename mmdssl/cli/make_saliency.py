@@ -20,6 +20,7 @@ from PIL import Image
 
 from mmdssl.cli.guard import guarded
 from mmdssl.errors import InputError
+from mmdssl.news import with_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,8 +41,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    from rich.progress import track
-
     from mmdssl.datasets.images import find_images
     from mmdssl.datasets.saliency import folder_of_masks, missing_masks
     out = args.out or folder_of_masks(args.images)
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     paths = find_images(args.images)
     missing = missing_masks(out, args.images, paths)
     saved = by_attention(args, missing, out) if args.checkpoint else by_background(args, missing, out)
-    unreadable = len(missing) - sum(track(saved, 'masks', len(missing)))
+    unreadable = len(missing) - sum(with_bar(saved, len(missing), f'Masks in {out}'))
     print(f'{out}: {len(missing)} new masks of {len(paths)} images'
           + (f'; {unreadable} images cannot be decoded and have an empty one' if unreadable else ''))
 

@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         help='pretraining: beside k-NN, measure segmentation by nearest patches on FOLDER/images and FOLDER/annotations, '
                         'with train and val in each')
     parser.add_argument('--dry-run', action='store_true',
-                        help='build everything, run two steps, print what to expect and leave nothing behind')
+                        help='build everything, run some steps, print what to expect and leave nothing behind')
     args, others = parser.parse_known_args(argv)
     if others and not (args.data and all(other.endswith('.tar') for other in others)):
         parser.error(f'unrecognized arguments: {" ".join(others)}')

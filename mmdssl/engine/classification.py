@@ -10,7 +10,7 @@ from mmdssl.datasets.labelled_folder import require_classes
 from mmdssl.engine.unwrap import unwrap
 from mmdssl.errors import InputError
 from mmdssl.protocols.accuracy import rank_of_label
-from mmdssl.protocols.features import readable_names
+from mmdssl.protocols.features import batches_of, readable_names
 from mmdssl.registry import LOOPS, METRICS
 
 BEST = 'best_of_classification'
@@ -74,7 +74,7 @@ class ClassificationLoop(BaseLoop):
         """Of the images that can be decoded, the rank of the true class for each classifier ``(n, H)``, and the labels ``(n,)``."""
         device, size = next(model.parameters()).device, len(self.dataloader.dataset)
         ranks, labels = None, torch.full((size, ), -2, device=device)
-        for batch in self.dataloader:
+        for batch in batches_of(self.dataloader, 'Predictions'):
             index, truth = batch['index'].to(device), batch['label'].to(device)
             found = rank_of_label(model.scores(model.data_preprocessor.normalise(batch['image'])), truth.clamp(min=0))
             if ranks is None:

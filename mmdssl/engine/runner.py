@@ -7,7 +7,7 @@ import pickle
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
 from mmdssl.engine.hooks.stop_hook import StopHook
 from mmdssl.engine.loops import TrainLoop
+from mmdssl.engine.precision import SLOW, bf16_cost, in_words
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
 from mmdssl.engine.run_length import in_iterations
 from mmdssl.engine.run_lock import hold, release
@@ -51,7 +52,8 @@ from mmdssl.registry import RUNNERS
 
 # Of no use to those who watch a run; some of it is for those who read its log.
 NOISE = re.compile(r'\s*-+\nSystem environment|Config:\n|Hooks will be executed|Distributed training is not used|'
-                   r'Exp name:|"FileClient" will be|"HardDiskBackend" is|`save_param_scheduler` is True but')
+                   r'Exp name:|"FileClient" will be|"HardDiskBackend" is|`save_param_scheduler` is True but|'
+                   r'The prefix is not set in metric class|Evaluating (bbox|segm)\.\.\.|(bbox|segm)_mAP_copypaste:')
 COMPILED_VERSIONS = 128
 # By which of its variables a process knows what started it.
 RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_LOCAL_RANK')
@@ -103,6 +105,9 @@ class Runner(base.Runner):
             return dataloader
         if not dataloader.get('num_workers'):
             dataloader = {**dataloader, 'persistent_workers': False}
+        if isinstance(dataloader.get('collate_fn'), Mapping):  # those of a config that inherits from mmdssl:: have a scope, as all else
+            collate = {key: value for key, value in dataloader['collate_fn'].items() if key != '_scope_'}
+            dataloader = {**dataloader, 'collate_fn': collate}
         with explain_unusable_data(dataloader['dataset']):
             loader = base.Runner.build_dataloader(dataloader, *args, **kwargs)
         keep_skipped(loader.dataset)
@@ -192,6 +197,9 @@ class Runner(base.Runner):
         optim_wrapper = super().build_optim_wrapper(optim_wrapper)
         if is_sharded(self.model):
             prepare_optimizer(optim_wrapper.optimizer)
+        cost = bf16_cost(unwrap(self.model), optim_wrapper)
+        if cost is not None:
+            self.logger.log(logging.WARNING if cost > SLOW else logging.INFO, in_words(cost))
         return optim_wrapper
 
     def _maybe_compile(self, target: str) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from mmdssl.arguments import NonEmpty, PositiveInt, checked
 from mmdssl.datasets.images import image_names
 from mmdssl.errors import InputError
+from mmdssl.news import with_news
 from mmdssl.protocols.propagation import PRECISIONS
 
 
@@ -126,9 +127,14 @@ def read_batches(backbone: nn.Module, dataloader: DataLoader, extractor: Extract
 
     What cannot be decoded has a negative label. The arguments are those of :func:`extract`.
     """
-    for batch in dataloader:
+    for batch in batches_of(dataloader):
         values = read(backbone, batch['image'], extractor, normalise, amp)
         yield batch['index'].to(values.device), batch['label'].to(values.device), values
+
+
+def batches_of(dataloader: DataLoader, what: str = 'Features') -> Iterator[dict]:
+    """The batches, with news of them in the log where they take long."""
+    return with_news(dataloader, len(dataloader), f'{what} of {dataloader.dataset.data_root}', lambda line: print_log(line, 'current'))
 
 
 def extract(backbone: nn.Module, dataloader: DataLoader, extractor: Extractor, normalise: Callable[[Tensor], Tensor],

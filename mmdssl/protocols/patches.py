@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from mmdssl.datasets.images import image_names
 from mmdssl.datasets.labelled_folder import UNREADABLE
 from mmdssl.errors import InputError
-from mmdssl.protocols.features import Extractor, Features, read, warn_of_unreadable
+from mmdssl.protocols.features import Extractor, Features, batches_of, read, warn_of_unreadable
 
 
 class PatchBatch(NamedTuple):
@@ -96,7 +96,7 @@ class PatchFeatures:
             warn_of_unreadable(self.dataset, [name for name, times in zip(self.names, lost.tolist()) if not times])
 
     def _computed(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for batch in self.dataloader:
+        for batch in batches_of(self.dataloader):
             index = batch['index'].to(self.device)
             readable = batch['label'].to(self.device) != UNREADABLE
             self._undecoded[index[~readable]] = 1

@@ -4,7 +4,8 @@ import re
 
 import pytest
 import torch
-from toy import Killed
+from torch.utils.data import TensorDataset
+from toy import Killed, Runner
 
 from mmdssl.errors import InputError
 
@@ -147,3 +148,10 @@ def test_the_checkpoint_can_be_read_by_mmengine(train, tmp_path):
     other = type(runner.model)()
     load_checkpoint(other, str(tmp_path / 'run/epoch_3.pth'), strict=True)
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in runner.model.state_dict().items())
+
+
+def test_data_of_a_config_that_inherits_from_another_package_is_collated():
+    """MMEngine gives everything in such a config a scope, and hands that of ``collate_fn`` on to the function."""
+    loader = Runner.build_dataloader(dict(dataset=TensorDataset(torch.arange(4)), sampler=dict(type='DefaultSampler', shuffle=False),
+                                          batch_size=2, collate_fn=dict(type='default_collate', _scope_='mmdssl')))
+    assert [batch[0].tolist() for batch in loader] == [[0, 1], [2, 3]]

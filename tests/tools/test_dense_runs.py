@@ -97,7 +97,10 @@ def test_dinov2_and_dinov3_of_timm_run_in_mask_rcnn_and_upernet(task, world, tmp
 def test_detection(world, backbone, tmp_path):
     path = config(tmp_path, DETECTION)
     data = ('--data', world / 'coco')
-    run_tool('train', path, *data, '--pretrained', backbone, '--work-dir', tmp_path / 'train')
+    console = run_tool('train', path, *data, '--pretrained', backbone, '--work-dir', tmp_path / 'train')
+    assert console.count('bbox_mAP:') == 1
+    for stray in 'loading annotations', 'Average Precision', 'Evaluating', 'OneDL', 'Warning':
+        assert stray not in console
     record = read_records(tmp_path / 'train/results.jsonl')[-1]
     assert record['task'] == 'detection' and record['backbone'] == 'vit-4x32/8' and record['iteration'] == 2
     assert record['pretrained']['path'] == str(backbone) and set(record['metrics']) >= {'box_AP', 'box_AP50', 'mask_AP'}

@@ -23,7 +23,10 @@ def test_quickstart_ends_with_a_table_and_a_picture(tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     records = read_records(tmp_path / 'out/run/results.jsonl')
     assert [record['epoch'] for record in records] == [0, 2]  # before the first step, and at the end
-    row = [line for line in done.stdout.splitlines() if 'knn20_top1' in line][-1]
+    row = [line for line in done.stdout.splitlines() if '│ knn20_top1' in line][-1]
     assert f'{records[0]["metrics"]["knn20_top1"]:.1f}' in row and f'{records[-1]["metrics"]["knn20_top1"]:.1f}' in row
+    assert 'right one of 10 classes' in done.stdout
+    assert f'one page, to open in a browser: {tmp_path}/out/run/report.html\n' in done.stdout
+    assert (tmp_path / 'out/run/report.html').is_file()
     assert Image.open(tmp_path / 'out/attention.png').size[0] > 100
     assert load_backbone(tmp_path / 'out/run/backbone.safetensors').embed_dim == 48

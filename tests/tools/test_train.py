@@ -126,7 +126,15 @@ def test_the_console_has_what_happens_and_the_log_the_rest(main, here, capsys):
     log, = (here / 'work_dirs/tiny').glob('*/*.log')
     for text in 'System environment', 'optim_wrapper = dict(', 'Hooks will be', 'Exp name', '"FileClient"':
         assert text in log.read_text() and text not in out
-    assert 'Learning rate' in out.splitlines()[0]
+    start, rate = out.splitlines()[:2]
+    assert start.startswith('tiny.py, by mmdssl 0.') and 'Learning rate' in rate
+    assert 'Features of' not in out
+
+
+def test_a_console_of_a_slow_run_is_never_silent_for_long(main, here, capsys, monkeypatch):
+    monkeypatch.setattr('mmdssl.news.SECONDS', 0.)
+    assert main(['tiny.py', '--cfg-options', 'train_cfg.max_epochs=1', 'val_dataloader.batch_size=2']) == 0
+    assert re.search(r'Features of data/val: \d+ %, \d+ s left\n', capsys.readouterr().out)
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -12,11 +12,11 @@ from typing import Annotated
 import numpy as np
 import shapely
 from PIL import Image
-from rich.progress import track
 
 from mmdssl.arguments import NonNegativeInt, PositiveInt, at_least, checked
 from mmdssl.datasets.palette import save_mask
 from mmdssl.errors import InputError
+from mmdssl.news import with_bar
 
 from . import jhmdb, nyu, saliency, scenes, spair, vip, voc
 from .files import SCENE_SIZE, box_of, save
@@ -95,7 +95,7 @@ def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenCl
         with ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
             try:
                 results = pool.map(partial(_write_item, folder, seed, size, frames), items, chunksize=4)
-                results = list(track(results, f'Rendering {root.name}', total=len(items)))
+                results = list(with_bar(results, len(items), f'Rendering {root.name}'))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

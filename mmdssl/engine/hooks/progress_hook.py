@@ -5,13 +5,16 @@ import atexit
 import logging
 import re
 import sys
+import time
+from datetime import timedelta
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, LoggerHook
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmdssl import news
 from mmdssl.engine.log_processor import images_per_second
 from mmdssl.registry import HOOKS
 
@@ -21,12 +24,16 @@ WINDOW = 50  # iterations over whose time the speed is a mean
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A bar with epoch, time left, loss, images per second and the k-NN of the last validation; nothing where stderr is no terminal."""
+    """A bar with epoch, time left, loss, images per second and the k-NN of the last validation.
+
+    Where stderr is no terminal, only a line after the second iteration, if it takes long until the log has its first one.
+    """
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
         console = Console(stderr=True)
-        self.bar = None
+        self.bar, self._began = None, 0.
+        self._second = runner.iter + 1
         if not (is_main_process() and console.is_terminal):
             return
         self.bar = Progress(TextColumn('epoch {task.description}'), BarColumn(), MofNCompleteColumn(),
@@ -41,12 +48,24 @@ class ProgressHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self.bar:
             self.bar.update(self.task, completed=runner.iter + 1, description=self._epoch(runner), values=self._values(runner))
+        elif runner.iter == self._second:
+            self._foretell(runner, time.monotonic() - self._began)
+        else:
+            self._began = time.monotonic()
 
     def after_train(self, runner: Runner) -> None:
         if self.bar:
             for handler, stream in self._handlers:
                 handler.setStream(stream)
             self.bar.stop()
+
+    @staticmethod
+    def _foretell(runner: Runner, seconds: float) -> None:
+        """What an iteration that took so long says about the next line and the end."""
+        interval = min((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), default=0)
+        if interval * seconds > news.SECONDS:
+            line, end = (timedelta(seconds=round(number * seconds)) for number in (interval, runner.max_iters - runner.iter))
+            runner.logger.info(f'An iteration takes {seconds:.1f} s: a line comes every {interval}, in {line}, and the end in {end}.')
 
     @staticmethod
     def _values(runner: Runner) -> str:

@@ -13,7 +13,14 @@ HOOKS = {'custom_hooks': [dict(type='AlgorithmHook'), dict(type='ProgressHook')]
 
 def test_silent_where_there_is_no_terminal(train, capfd):
     train(**HOOKS)
-    assert capfd.readouterr().err == ''
+    out, err = capfd.readouterr()
+    assert err == '' and 'An iteration takes' not in out
+
+
+def test_without_a_terminal_a_slow_run_says_when_there_will_be_more(train, capfd, monkeypatch):
+    monkeypatch.setattr('mmdssl.news.SECONDS', 0.)
+    train(**HOOKS)
+    assert re.findall(r'An iteration takes 0\.\d s: a line comes every 1, in 0:00:00, and the end in 0:00:00\.\n', capfd.readouterr().out)
 
 
 def test_a_bar_on_a_terminal(train, capfd, monkeypatch):

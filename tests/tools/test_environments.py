@@ -1,0 +1,46 @@
+"""The table of environments and the workflow that makes it name the same ones."""
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def environments():
+    spec = importlib.util.spec_from_file_location('environments', ROOT / 'tools/analysis/environments.py')
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_workflow_makes_every_cell_with_its_interpreter(environments):
+    workflow = yaml.safe_load((ROOT / '.github/workflows/tests.yml').read_text())
+    cells = workflow['jobs']['environments']['strategy']['matrix']['include']
+    assert {cell['cell']: cell['python'] for cell in cells} == {name: cell.python for name, cell in environments.CELLS.items()}
+
+
+def test_jobs_name_tests_that_are_there(environments):
+    assert all((ROOT / 'tests' / test).exists() for test in environments.TESTS)
+
+
+def test_an_interpreter_that_is_missing_is_said_and_nothing_installed(environments, tmp_path, monkeypatch):
+    monkeypatch.setattr(environments, 'interpreter', lambda version: None)
+    row = environments.try_cell(environments.CELLS['3.14-newest-maintained'], tmp_path / 'a.whl', tmp_path, [], keep=False)
+    assert row['verdict'] == 'no Python 3.14 here' and not list(tmp_path.iterdir())
+
+
+def test_a_cell_is_installed_and_its_jobs_are_done_in_an_empty_folder(environments, tmp_path, monkeypatch):
+    """With programs that do as little as installing and training can."""
+    monkeypatch.setattr(environments, 'install', lambda python, packages, log: python.is_file())
+    monkeypatch.setattr(environments, 'JOBS', {'good': '{bin}/python -c print(1)', 'bad': '{bin}/python -c 1/0'})
+    version = '.'.join(map(str, sys.version_info[:2]))
+    monkeypatch.setattr(environments, 'interpreter', lambda wanted: sys.executable)
+    row = environments.try_cell(environments.Cell(version), tmp_path / 'a.whl', tmp_path / 'out', ['good', 'bad'], keep=False)
+    assert row['verdict'] == 'bad failed (ZeroDivisionError: division by zero)'
+    assert row['versions'].startswith(version) and not (tmp_path / 'out' / row['cell'] / 'env').exists()
