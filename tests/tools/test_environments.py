@@ -44,3 +44,13 @@ def test_a_cell_is_installed_and_its_jobs_are_done_in_an_empty_folder(environmen
     row = environments.try_cell(environments.Cell(version), tmp_path / 'a.whl', tmp_path / 'out', ['good', 'bad'], keep=False)
     assert row['verdict'] == 'bad failed (ZeroDivisionError: division by zero)'
     assert row['versions'].startswith(version) and not (tmp_path / 'out' / row['cell'] / 'env').exists()
+
+
+def test_a_row_for_each_cell_is_printed_and_kept(environments, tmp_path, monkeypatch, capsys):
+    """python tools/analysis/environments.py work_dirs/environments"""
+    monkeypatch.setattr(environments.subprocess, 'run', lambda *args, **kwargs: (tmp_path / 'mmdssl-0.whl').touch())
+    monkeypatch.setattr(environments, 'try_cell', lambda cell, wheel, out, jobs, keep: dict(
+        cell=str(cell), verdict='fine' if cell is not environments.CELLS[[*environments.CELLS][-1]] else 'train failed'))
+    assert environments.main([str(tmp_path)]) == 1
+    assert capsys.readouterr().out.count('fine') == len(environments.CELLS) - 1
+    assert len((tmp_path / 'environments.jsonl').read_text().splitlines()) == len(environments.CELLS)

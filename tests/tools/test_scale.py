@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import importlib.util
-import re
-import shlex
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +11,6 @@ import torch
 from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / 'docs/scale.md').read_text()
 ARCH, HEAD = dict(embed_dim=16, depth=2, num_heads=2), dict(num_prototypes=32, hidden_dim=16, bottleneck_dim=8)
 METHODS = ('adclr', 'bam', 'beit', 'byol', 'densecl_vit', 'dino', 'looc', 'mae', 'maskfeat', 'mocov3', 'pqcl', 'selfpatch',
            'simclr', 'supcon', 'swav')
@@ -86,17 +83,3 @@ def test_memory_is_what_a_process_keeps(load, strategy):
     assert sum(x.numel() * x.element_size() for x in gradients) == predicted.gradients
     found = sum(x.numel() * x.element_size() for x in moments)
     assert found == predicted.moments or strategy == 'zero1' and predicted.moments <= found < 1.3 * predicted.moments
-
-
-@pytest.mark.parametrize('command', [line.partition('  #')[0] for block in re.findall(r'```bash\n(.*?)```', PAGE, re.S)
-                                     for line in block.splitlines()])
-def test_commands_of_the_page_are_what_the_tools_take(command, monkeypatch):
-    from mmdssl.cli import train
-    program, script, *arguments = shlex.split(command)
-    assert (ROOT / script).is_file() and all((ROOT / word).exists() for word in arguments if word.startswith('configs/'))
-    if 'train' in script:
-        arguments = arguments[:1] + arguments[2:] if script.endswith('.sh') else arguments
-        args = train.parse_args(arguments)
-        cfg = Config(dict(train_cfg=dict()))
-        train.change(cfg, args)
-        assert program in ('bash', 'python') and cfg.get('shard') == args.shard
