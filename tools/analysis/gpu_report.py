@@ -43,6 +43,7 @@ BACKENDS = {
     'fast, colours on the device': dict(backend='fast', scaled_decoding=True, photometric_device=True),
 }
 WARM, TIMED = 3, 10
+WARM_UP = 1  # epochs of configs/small, which no run may be shorter than
 IMAGES = 8  # different ones that views are made of
 TAIL = 60  # lines of what a tool printed
 
@@ -236,7 +237,8 @@ def measure_step(args: argparse.Namespace, method: str, width: int, batch_size: 
     from mmdssl.engine.optim_wrapper import autocast
     from mmdssl.engine.runner import COMPILED_VERSIONS, Block
     from mmdssl.registry import DATASETS, MODELS
-    DefaultScope.get_instance('gpu_report', scope_name='mmdssl')
+    if not DefaultScope.check_instance_created('gpu_report'):
+        DefaultScope.get_instance('gpu_report', scope_name='mmdssl')
     torch.manual_seed(0)
     device, cuda = torch.device(get_device()), torch.cuda.is_available()
     cfg = Config.fromfile(ROOT / f'configs/{"small" if args.cpu else "pretrain"}/{method}.py')
@@ -292,7 +294,6 @@ def measure_step(args: argparse.Namespace, method: str, width: int, batch_size: 
     whole, base = (statistics.median(times) for times in zip(*pairs))
     ratios = sorted(one / other for one, other in pairs)
     rate = peak(args)
-    del algorithm, wrapper, student
     return dict(batch_size=batch_size, step_ms=1000 * whole, bare_ms=1000 * base, ratio=statistics.median(ratios), lowest=ratios[0],
                 highest=ratios[-1], images_per_second=batch_size / whole, gflops_per_image=flops / batch_size / 1e9,
                 mfu=flops / whole / rate / 1e12 if rate else None, **found)
@@ -388,15 +389,16 @@ def training(args: argparse.Namespace) -> dict:
     """PQCL on small images for some minutes, and its k-NN."""
     if not args.data:
         return dict(skipped='give --data FOLDER')
-    data, epochs, workers = args.data.resolve(), 1, 0 if args.cpu else min(16, len(os.sched_getaffinity(0)))
+    data, epochs, workers = args.data.resolve(), WARM_UP + 1, 0 if args.cpu else min(16, len(os.sched_getaffinity(0)))
     options = [f'train_dataloader.num_workers={workers}', f'val_dataloader.num_workers={workers}', f'val_cfg.bank.num_workers={workers}',
                *(['train_dataloader.persistent_workers=False', 'val_evaluator.k=[10,20]'] if not workers else [])]
     if args.cpu:
         data = some_images(data, args.out.resolve() / 'some_images')
     else:
-        probe, start = train(args, 'probe', data, options, 1), time.monotonic()
-        per_epoch = epoch_seconds(probe) or time.monotonic() - start
-        epochs = max(1, int(60 * args.train_minutes / per_epoch))
+        start = time.monotonic()
+        probe = train(args, 'probe', data, options, epochs)
+        per_epoch = epoch_seconds(probe) or (time.monotonic() - start) / epochs
+        epochs = max(epochs, int(60 * args.train_minutes / per_epoch))
     start = time.monotonic()
     folder = train(args, 'pqcl', data, options, epochs)
     from mmdssl.results.records import read_records
@@ -413,10 +415,10 @@ def train(args: argparse.Namespace, name: str, data: Path, options: list[str], e
 
 
 def epoch_seconds(folder: Path) -> float | None:
-    """Of the last epoch of a run, by its log."""
+    """Of the probe, by its log."""
     lines = [json.loads(line) for file in folder.glob('*/vis_data/scalars.json*') for line in file.read_text().splitlines()]
     lines = [line for line in lines if 'time' in line]
-    return lines[-1]['time'] * max(line.get('iter', line.get('step', 0)) for line in lines) if lines else None
+    return lines[-1]['time'] * lines[-1]['step'] / (WARM_UP + 1) if lines else None
 
 
 def some_images(data: Path, folder: Path) -> Path:
@@ -444,7 +446,8 @@ def write_report(out: Path, found: dict[str, dict], missing: list[str], failed: 
         lines += [', '.join(f'{name} {value}' for name, value in facts.items() if value is not None) + f', commit {commit}. '
                   + ', '.join(f'{name} {value}' for name, value in packages.items()) + '.', '']
     if missing:
-        lines += ['Not here, the same command goes on: ' + '; '.join(f'{name} ({failed.get(name, "no time left")})' for name in missing), '']
+        reasons = '; '.join(f'{name} ({failed.get(name, "no time left")})' for name in missing)
+        lines += [f'Not here, the same command goes on: {reasons}', '']
     if 'tests' in text:
         outcomes = text['tests']['tests']
         lines += ['## Tests', '', *(f'- {name}: {outcome}' for name, outcome in outcomes.items()), '']
@@ -454,8 +457,9 @@ def write_report(out: Path, found: dict[str, dict], missing: list[str], failed: 
             for network, each in result.items()]
     lines += table('Steps', header, rows)
     if 'data' in text:
-        lines += table('Data path', ['backend', 'images/s', 'workers'], [
-            [name, each.get('error') or f'{each["images_per_second"]:.0f}', str(each.get('workers', ''))] for name, each in text['data'].items()])
+        rows = [[name, each.get('error') or f'{each["images_per_second"]:.0f}', str(each.get('workers', ''))]
+                for name, each in text['data'].items()]
+        lines += table('Data path', ['backend', 'images/s', 'workers'], rows)
     if 'training' in text:
         result = text['training']
         lines += ['## PQCL on small images', '', result.get('skipped') or
