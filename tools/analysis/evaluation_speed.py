@@ -66,10 +66,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def show(found: dict) -> None:
-    met = '' if found['bar'] is None else f'; bar {found["bar"]:.2f} {"met" if found["ratio"] < found["bar"] else "missed"}'
+    bar = found['bar']
+    met = '' if bar is None else f'; bar {bar:.2f} {"met" if found["ratio"] < bar else "missed"}'
     print(f'patch {found["patch"]}, {found["tokens"]} tokens: ours {found["ours_ms"]:.0f} ms a frame, '
-          f'released {found["released_ms"]:.0f} ms, ratio {found["ratio"]:.3f} ({found["lowest"]:.3f} to {found["highest"]:.3f}{met}); once '
-          f'{found["ours_once_ms"]:.0f} and {found["released_once_ms"]:.0f} ms; labels differ by up to {found["difference"]:.1e} and in '
+          f'released {found["released_ms"]:.0f} ms, ratio {found["ratio"]:.3f} ({found["lowest"]:.3f} to {found["highest"]:.3f}{met}); '
+          f'once {found["ours_once_ms"]:.0f} and {found["released_once_ms"]:.0f} ms; labels apart {found["difference"]:.1e} and in '
           f'{found["other_labels"]:.2%} of the tokens', flush=True)
 
 
