@@ -70,8 +70,8 @@ def show(found: dict) -> None:
     met = '' if bar is None else f'; bar {bar:.2f} {"met" if found["ratio"] < bar else "missed"}'
     print(f'patch {found["patch"]}, {found["tokens"]} tokens: ours {found["ours_ms"]:.0f} ms a frame, '
           f'released {found["released_ms"]:.0f} ms, ratio {found["ratio"]:.3f} ({found["lowest"]:.3f} to {found["highest"]:.3f}{met}); '
-          f'once {found["ours_once_ms"]:.0f} and {found["released_once_ms"]:.0f} ms; labels apart {found["difference"]:.1e} and in '
-          f'{found["other_labels"]:.2%} of the tokens', flush=True)
+          f'once {found["ours_once_ms"]:.0f} and {found["released_once_ms"]:.0f} ms; labels are up to '
+          f'{found["difference"]:.1e} apart, others in {found["other_labels"]:.2%} of the tokens', flush=True)
 
 
 def alternately(args: argparse.Namespace) -> list[dict]:
