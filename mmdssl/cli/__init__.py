@@ -12,7 +12,8 @@ from importlib import import_module
 from mmdssl import __version__
 from mmdssl.home import CONSOLE
 
-COMMANDS = ('train', 'test', 'benchmark', 'report', 'draw', 'convert', 'eval-davis', 'make-saliency', 'make-sample-world', 'quickstart')
+COMMANDS = ('train', 'test', 'benchmark', 'sweep', 'report', 'draw', 'convert', 'eval-davis', 'make-saliency', 'make-sample-world',
+            'quickstart')
 
 
 def main(argv: list[str] | None = None) -> int:
