@@ -24,6 +24,7 @@ MASKS = ('masks', 'mask', 'annotations', 'annotation', 'labels', 'label', 'segme
          'ground_truth')
 MOVIES = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 HELD_OUT = 5  # every fifth image validates, where nothing says which ones do
+NO_JSON = 'it cannot be read as JSON'
 LOOKED_AT = 200  # masks, for their ids
 COCO_OPTIONS = '--cfg-options train_dataloader.dataset.ann_file=FILE val_dataloader.dataset.ann_file=FILE'
 
@@ -37,7 +38,14 @@ class CocoFile:
 
     @property
     def names(self) -> list[str]:
-        return [category['name'] for category in sorted(self.content['categories'], key=lambda each: each['id'])]
+        """In the order of the file, by which mmdet and pycocotools number the classes."""
+        return [category['name'] for category in self.content['categories']]
+
+    @property
+    def stray(self) -> list[int]:
+        """Category ids of annotations that the file does not list."""
+        listed = {category['id'] for category in self.content['categories']}
+        return [each['category_id'] for each in self.content['annotations'] if each.get('category_id') not in listed]
 
 
 @dataclass
@@ -74,12 +82,17 @@ def find_coco(root: Path, given: Mapping[str, str], folders: Mapping[str, str]) 
         found = {part: root / path for part, path in given.items()}
         contents = {}
         for path in found.values():
-            contents[path] = _read_coco(path)
-            if contents[path] is None:
-                raise InputError(f"'{path}' is not a file of COCO: it is a JSON with images, annotations and categories")
+            contents[path], wrong = _read_coco(path)
+            if wrong:
+                raise InputError(f"'{path}' is not a file of COCO, a JSON with images, annotations and categories: {wrong}")
     else:
         candidates = [path for pattern in ('*.json', '*/*.json') for path in sorted(root.glob(pattern)) if path.name[0] != '.']
-        contents = {path: content for path in candidates if (content := _read_coco(path))}
+        read = {path: _read_coco(path) for path in candidates}
+        contents = {path: content for path, (content, _) in read.items() if content}
+        broken = next(((path, wrong) for path, (_, wrong) in read.items() if wrong and (not contents or wrong.startswith(NO_JSON))), None)
+        if broken:
+            raise InputError(f"'{broken[0]}' is not a file of COCO, a JSON with images, annotations and categories: {broken[1]}; export it "
+                             'again, or move it away if it is something else')
         if not contents:
             there = ', '.join(sorted(path.name for path in islice(root.iterdir(), 8))) or 'nothing'
             raise InputError(f"'{root}' and its folders hold no file of COCO, a JSON with images, annotations and categories (there is "
@@ -108,14 +121,18 @@ def _parts(root: Path, files: Sequence[Path]) -> dict[str, Path]:
     return {part: paths[0] for part, paths in by_part.items()}
 
 
-def _read_coco(path: Path) -> dict | None:
+def _read_coco(path: Path) -> tuple[dict | None, str]:
+    """The content, or None and what is wrong with it."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    kinds = ('images', 'annotations', 'categories')
-    whole = isinstance(content, dict) and all(isinstance(content.get(kind), list) for kind in kinds) and content['images']
-    return content if whole else None
+    except (OSError, ValueError) as error:
+        return None, f'{NO_JSON} ({error})'
+    if not isinstance(content, dict):
+        return None, 'it holds a list'
+    lacking = [kind for kind in ('images', 'annotations', 'categories') if not isinstance(content.get(kind), list)]
+    if lacking:
+        return None, f'it has no list {" and no list ".join(lacking)}'
+    return (content, '') if content['images'] else (None, 'its list of images is empty')
 
 
 def _image_folder(root: Path, file: Path, content: dict, part: str, given: str | None) -> Path:
@@ -139,6 +156,10 @@ def _folders(root: Path, depth: int = 2) -> Iterator[Path]:
 
 def hold_out(coco: CocoFile, folder: Path) -> dict[str, CocoFile]:
     """The two parts of a file, every fifth image to validate, written to a folder."""
+    ids = {image['id'] for image in coco.content['images']}
+    if coco.content['annotations'] and not any(each.get('image_id') in ids for each in coco.content['annotations']):
+        raise InputError(f"no annotation of '{coco.path}' belongs to one of its images: the image_id of the first is "
+                         f'{coco.content["annotations"][0].get("image_id")!r}, and ids of images are {sorted(ids, key=str)[:3]} ...')
     parts = {}
     for part, chosen in zip(('train', 'val'), _held_out(coco.content['images'])):
         ids = {image['id'] for image in chosen}

@@ -23,6 +23,7 @@ from mmdssl.datasets.tars import is_address
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.names import plain_config
 
+FIRST_CLIPS = {'davis-2017': 'bike-packing', 'sample-world': 'val-01'}  # by which a data set is known for itself
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 SHARED_BY_SOURCES = ('views', 'pipeline', 'backend', 'photometric_device', 'scaled_decoding')
 FOLDERS = 'images', 'masks'
@@ -158,16 +159,22 @@ def _use_coco(cfg: Config, path: Path, names: list[str] | None, options: Mapping
                 cfg[f'{part}_evaluator'].ann_file = str(files.get(part, files['val']).path)
         _rename_data(cfg, path)
     there = next(iter(files.values())).names
+    if there != _known_classes(plain) and 'train' in plain and 'train' not in files:
+        file = path / plain['train'].ann_file
+        files['train'] = CocoFile(file, check_coco(str(file)), path)
     for file in files.values():
-        if sorted(file.names) != sorted(there):
+        if file.names != there:
             raise InputError(f"the files of COCO in '{path}' have different categories, {', '.join(there)} and {', '.join(file.names)}: "
-                             'give them the same')
+                             'give them the same in the same order, by which classes are numbered')
+        if file.stray:
+            notes.append(f"{len(file.stray)} annotations of '{file.path}' are left out: its categories do not list their ids, first "
+                         f'{file.stray[0]!r}')
     unknown = [name for name in names or () if name not in there]
     if unknown:
         raise InputError(f"--classes has '{unknown[0]}', and the categories of '{path}' are {', '.join(there)}: name some of these, or "
                          'leave it out for all of them')
-    if sorted(names or there) != sorted(_known_classes(plain)):
-        names = names or there
+    names = [name for name in there if not names or name in names]  # in the order by which mmdet numbers them
+    if names != _known_classes(plain):
         _rename_data(cfg, path)
         for dataset in plain.values():
             dataset.metainfo = dict(classes=tuple(names))
@@ -198,8 +205,10 @@ def _set_classes(node: object, number: int) -> None:
 def _fits_config(cfg: Config, root: str) -> bool:
     """Whether images with masks lie where the config says, and a ``classes.txt``, if there is one, names as many classes as it has."""
     listed = Path(root, 'classes.txt')
-    number = next((node['num_classes'] for node in (cfg.model, cfg.model.get('decode_head') or {}) if 'num_classes' in node), None)
-    if listed.is_file() and number is not None and len(_names([str(listed)])) != number:
+    head = next((node for node in (cfg.model, cfg.model.get('decode_head') or {}) if 'num_classes' in node), {})
+    number = head.get('num_classes')
+    named = number is not None and number + (head.get('ignore_index') == number)  # the list may name the void of the end
+    if listed.is_file() and number is not None and len(_names([str(listed)])) not in (number, named):
         return False
     folders = [folder for _, loader in _parts(cfg) for plain in _plain(loader.dataset)
                for folder in ([plain.images, plain.masks] if 'masks' in plain else plain.data_prefix.values())]
@@ -274,8 +283,12 @@ def _use_clips(cfg: Config, root: Path) -> list[str]:
     dataset = cfg.test_dataloader.dataset
     dataset.data_root = str(root)
     for year in (dataset.get('year', '2017'), '2017', '2016', '480p'):
-        if (root / 'ImageSets' / year / f'{dataset.get("split", "val")}.txt').is_file():
+        listed = root / 'ImageSets' / year / f'{dataset.get("split", "val")}.txt'
+        if listed.is_file():
             dataset.year = year
+            record = (cfg.get('default_hooks') or {}).get('record') or {}
+            if FIRST_CLIPS.get(record.get('dataset')) not in listed.read_text(errors='replace').split():
+                _rename_data(cfg, root)
             return []
     if (root / 'ImageSets').is_dir():  # which says what is missing
         return []

@@ -10,6 +10,7 @@ import pytest
 from mmengine.config import Config
 from own_files import write_clips, write_davis2016, write_fruits, write_masks
 from PIL import Image
+from pycocotools.coco import COCO
 
 from mmdssl.engine import own_data
 from mmdssl.engine.own_data import name_folders, use_data
@@ -184,7 +185,7 @@ def test_one_file_per_split_of_any_name(tmp_path, train, val, images):
         write_fruits(root, file, images or str(Path(file).parent), numbers)
     cfg, _ = applied(DETECTION, root, tmp_path, classes=['plum', 'apple'])
     assert cfg.train_dataloader.dataset.ann_file == str(root / train) and cfg.val_evaluator.ann_file == str(root / val)
-    assert cfg.train_dataloader.dataset.metainfo.classes == ('plum', 'apple') and cfg.model.roi_head.mask_head.num_classes == 2
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('apple', 'plum') and cfg.model.roi_head.mask_head.num_classes == 2
 
 
 def test_files_without_a_telling_name_are_named_by_options(tmp_path):
@@ -254,6 +255,41 @@ def three(change: Callable) -> Callable:
     return lambda root: write_fruits(root, change=change)
 
 
+def test_classes_are_in_the_order_by_which_they_are_numbered(tmp_path):
+    """That of the file, whatever that of their ids or of --classes."""
+    root = write_fruits(tmp_path / 'own', change=lambda coco: coco['categories'].reverse())
+    cfg, _ = applied(DETECTION, root, tmp_path, classes=['apple', 'plum'])
+    dataset = cfg.train_dataloader.dataset
+    coco = COCO(dataset.ann_file)
+    numbered = [coco.loadCats(each)[0]['name'] for each in coco.getCatIds(catNms=dataset.metainfo.classes)]
+    assert list(dataset.metainfo.classes) == numbered == ['plum', 'apple']
+
+
+def test_annotations_of_unknown_categories_are_counted(tmp_path):
+    root = write_fruits(tmp_path / 'own', change=lambda coco: coco['annotations'][0].update(category_id=99))
+    assert '1 annotations of' in (said := applied(DETECTION, root, tmp_path)[1]) and 'first 99' in said
+
+
+@pytest.mark.parametrize(('clip', 'name'), [('bike-packing', 'davis-2017'), ('my-cat', 'own')])
+def test_own_clips_are_not_recorded_as_davis(tmp_path, clip, name):
+    listed = tmp_path / 'own/ImageSets/2017/val.txt'
+    listed.parent.mkdir(parents=True)
+    listed.write_text(f'{clip}\nblackswan\n')
+    cfg = Config.fromfile(ROOT / 'video/davis2017.py')
+    use_data(cfg, str(tmp_path / 'own'))
+    assert cfg.default_hooks.record.dataset == name
+
+
+def test_a_list_of_classes_that_names_the_void_leaves_the_config_as_it_is(tmp_path):
+    for folder in ('images', 'annotations'):
+        for part in ('train', 'val'):
+            (tmp_path / 'own' / folder / part).mkdir(parents=True)
+    (tmp_path / 'own/classes.txt').write_text('\n'.join(f'class {i}' for i in range(12)))
+    cfg = Config.fromfile(ROOT / 'segmentation/small_semfpn_camvid.py')
+    use_data(cfg, str(tmp_path / 'own'))
+    assert cfg.model.decode_head.num_classes == 11 and cfg.model.decode_head.ignore_index == 11
+
+
 def removed(write: Callable, *paths: str) -> Callable:
     def make(root: Path) -> None:
         write(root)
@@ -273,6 +309,14 @@ MISTAKES = [
     (DETECTION, nothing, {}, 'hold no file of COCO.*there is labels.csv'),
     (DETECTION, lambda root: [write_fruits(root, file) for file in ('a.json', 'b.json')], {},
      'several files of COCO .a.json, b.json.*ann_file=FILE'),
+    (DETECTION, lambda root: (write_fruits(root, 'my_train.json') / 'my_val.json').write_text('{"images": ['), {},
+     r'my_val.json. is not a file of COCO.*cannot be read as JSON .*line 1'),
+    (DETECTION, lambda root: write_fruits(root, change=lambda coco: coco.pop('categories')), {}, 'fruits.json.*it has no list categories'),
+    (DETECTION, lambda root: write_fruits(root, change=lambda coco: [each.update(image_id=-1) for each in coco['annotations']]), {},
+     "no annotation of .*fruits.json' belongs to one of its images: the image_id of the first is -1"),
+    (DETECTION, lambda root: [write_fruits(root, 'train.json'),
+                              write_fruits(root, 'val.json', change=lambda coco: coco['categories'].reverse())],
+     {}, 'have different categories, apple, pear, plum and plum, pear, apple: give them the same in the same order'),
     (DETECTION, removed(write_fruits, 'images/*'), {}, 'IMG_0000.jpg, the first image of .* is not in'),
     (DETECTION, write_fruits, dict(classes=['apple', 'peer']), "--classes has 'peer', and the categories of .* are apple, pear, plum"),
     (DETECTION, three(lambda coco: coco['annotations'][0].pop('bbox')), {}, "entry 0 of 'annotations' .* has no 'bbox'"),
