@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from mmdssl.datasets.sample_world import make_sample_world
@@ -20,6 +21,14 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_scope() -> None:
+    """A run of mmdet or mmseg leaves its scope, in which a process that is forked from the tests' would look things up."""
+    current = DefaultScope.get_current_instance()
+    if current is not None and current.scope_name in ('mmdet', 'mmseg'):
+        DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

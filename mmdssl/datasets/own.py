@@ -20,8 +20,8 @@ from mmdssl.errors import InputError
 PARTS = dict(
     train=('train', 'training', 'trainval'), val=('val', 'valid', 'validation', 'dev', 'eval'), test=('test', 'testing'))
 IMAGES = ('images', 'image', 'imgs', 'img', 'jpegimages', 'photos', 'pictures', 'frames', 'clips', 'videos', 'rgb', 'leftimg8bit')
-MASKS = ('masks', 'mask', 'annotations', 'annotation', 'labels', 'label', 'segmentationclass', 'segmentations', 'segmentation', 'gt',
-         'ground_truth')
+MASKS = ('masks', 'mask', 'segmentationclassaug', 'segmentationclass', 'annotations', 'annotation', 'labels', 'label', 'segmentations',
+         'segmentation', 'gt', 'ground_truth')
 MOVIES = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 HELD_OUT = 5  # every fifth image validates, where nothing says which ones do
 NO_JSON = 'it cannot be read as JSON'

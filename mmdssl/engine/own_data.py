@@ -88,7 +88,8 @@ def use_data(cfg: Config, path: str | Sequence[str], knn: str | None = None, cla
         return _use_coco(cfg, Path(path), names, options, scratch)
     elif kinds == {'DAVIS'}:
         return _use_clips(cfg, Path(path))
-    elif (_has_label_maps(cfg) or kinds == {'SegmentedImages'}) and (names or not _fits_config(cfg, path)):
+    elif (_has_label_maps(cfg) or kinds == {'SegmentedImages'}) and (names or not _fits_config(cfg, path)) and not any(
+            key.endswith(('.dataset.images', '.dataset.masks')) for key in options):
         return _use_pairs(cfg, Path(path), names, scratch)
     elif 'bank' in (cfg.get('test_cfg') or {}):
         _use_class_folders(cfg, 'test', path, '--data')

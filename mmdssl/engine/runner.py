@@ -185,7 +185,7 @@ class Runner(base.Runner):
 
     @property
     def _strategy(self) -> str | None:
-        return self.cfg.get('shard') if self._train_loop is not None else None
+        return self.cfg.get('shard') if getattr(self, '_train_loop', None) is not None else None
 
     def _init_model_weights(self) -> None:
         if not is_sharded(self.model):

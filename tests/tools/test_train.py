@@ -126,7 +126,7 @@ def test_the_console_has_what_happens_and_the_log_the_rest(main, here, capsys):
     log, = (here / 'work_dirs/tiny').glob('*/*.log')
     for text in 'System environment', 'optim_wrapper = dict(', 'Hooks will be', 'Exp name', '"FileClient"':
         assert text in log.read_text() and text not in out
-    start, rate = out.splitlines()[:2]
+    start, _, rate = out.splitlines()[:3]
     assert start.startswith('tiny.py, by mmdssl 0.') and 'Learning rate' in rate
     assert 'Features of' not in out
 

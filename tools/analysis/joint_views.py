@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.manual_seed(0)
     device, arch = torch.device(get_device()), ARCHITECTURES[args.arch]
     blocks = nn.ModuleList(
-        QueryBlock(arch['embed_dim'], arch['num_heads'], 4., qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+        QueryBlock(arch['embed_dim'], arch['num_heads'], mlp_ratio=4., qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
         for _ in range(args.depth)).to(device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
 

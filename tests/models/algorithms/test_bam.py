@@ -132,5 +132,5 @@ def test_mistakes_are_explained(make_algorithm, make_views):
     with pytest.raises(InputError, match='BAM reads the view groups global, local, the data makes global, local, query'):
         make_algorithm('BAM').loss(make_views(query=(1, 16)))
     for temperature in (0.05, (0.05, 0.05), (0., 0.05, 0), '0.05'):
-        with pytest.raises(InputError, match=r'target_temperature=.*: give \(a number above 0, .*, a whole number of at least 0\)'):
+        with pytest.raises(InputError, match=r'target_temperature=.*: give \(a number above 0, .*, a number of at least 0\)'):
             make_algorithm('BAM', target_temperature=temperature)
