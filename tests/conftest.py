@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 from mmdssl.datasets.sample_world import make_sample_world
@@ -24,8 +25,10 @@ def seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_foreign_scope() -> None:
-    """A run of mmdet or mmseg leaves its scope, in which a process that is forked from the tests' would look things up."""
+def nothing_of_other_runs() -> None:
+    """MMEngine keeps by name what a run of the same second would find again: its visualizer, whose folder may be gone; and the scope of
+    mmdet or mmseg, in which a process that is forked from the tests' would look things up."""
+    Visualizer._instance_dict.clear()
     current = DefaultScope.get_current_instance()
     if current is not None and current.scope_name in ('mmdet', 'mmseg'):
         DefaultScope._instance_dict.clear()

@@ -116,7 +116,7 @@ def test_bad_input_is_one_sentence(main, data, tmp_path, change, options, messag
 
 @pytest.mark.parametrize('config, arguments, message', [
     ('small_hummingbird_world', [CHECKPOINTS / 'dino_full.pth'], "data_root 'data/sample_world/ade20k' is not a folder: put"),
-    ('small_hummingbird_world', [CHECKPOINTS / 'dino_full.pth', '--data', '.'], "'.' has no folder 'bilder': lay"),
+    ('small_hummingbird_world', [CHECKPOINTS / 'dino_full.pth', '--data', '.'], "'.' has no folder 'bilder', which test_dataloader"),
     ('depth_nyu', ['backbone.safetensors'], r'run `python tools/train.py \S+depth_nyu.py --pretrained backbone.safetensors`'),
     ('small_linear-leopart_world', ['backbone.safetensors'], r'run `python tools/train.py \S+ --pretrained backbone.safetensors`'),
 ])
