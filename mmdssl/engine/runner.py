@@ -192,6 +192,7 @@ class Runner(base.Runner):
             super()._init_model_weights()
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        """MMEngine's, of an optimizer that fits how the model is sharded; the log says what bf16 costs on a CPU."""
         if self._strategy == 'zero1' and isinstance(optim_wrapper, dict):
             optim_wrapper = with_zero1(optim_wrapper)
         optim_wrapper = super().build_optim_wrapper(optim_wrapper)
