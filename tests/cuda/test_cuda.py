@@ -127,7 +127,6 @@ def test_views_come_in_pinned_memory_and_move_as_a_whole(gpu, make_step, images)
         torch.testing.assert_close(group.images.cpu(), here[name].images)
 
 
-@pytest.mark.skipif(not hasattr(preprocessor, 'adjusted'), reason='colours are changed on the CPU alone')
 def test_colours_are_changed_on_the_device_as_on_the_cpu(device, images):
     photometric = [dict(blur_prob=1.0), dict(blur_prob=0.1, solarize_prob=0.5)]
     dataset = ImageFolder(str(images), views=dict(global_=dict(size=48, scale=(0.25, 1.), photometric=photometric)), backend='fast',
