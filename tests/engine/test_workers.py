@@ -24,15 +24,18 @@ class NoRoom:
 
 class Items(Dataset):
 
+    def __init__(self, length=6):
+        self.length = length
+
     def __len__(self):
-        return 6
+        return self.length
 
     def __getitem__(self, index):
         return index
 
 
-def loader_of(collate):
-    return Runner.build_dataloader(dict(dataset=Items(), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2, num_workers=1,
+def loader_of(collate, length=6):
+    return Runner.build_dataloader(dict(dataset=Items(length), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2, num_workers=1,
                                         collate_fn=collate, timeout=20), seed=0)
 
 
@@ -70,10 +73,10 @@ def test_a_worker_ends_by_its_parents_sigterm_alone():
 
 
 def test_a_killed_worker_is_said_in_a_sentence():
-    batches = iter(loader_of(pids))
+    batches = iter(loader_of(pids, length=10_000))  # more than it has sent before it is killed
     worker, _ = next(batches)
-    os.kill(worker, signal.SIGKILL)
-    with pytest.raises(RuntimeError) as raised:  # by the signal of its death or, if that comes late, without its data
+    with pytest.raises(RuntimeError) as raised:  # by the signal of its death, from here on, or, if that comes late, without its data
+        os.kill(worker, signal.SIGKILL)
         list(batches)
     assert 'was killed, most likely because the machine or job ran out of memory' in explain_fault(raised.value)
 
