@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from mmdssl.checkpoint.architecture import is_our_vit, is_resnet
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.fingerprint import stated
-from mmdssl.checkpoint.huggingface import HuggingFace, check_folder
-from mmdssl.checkpoint.layout import Written
+from mmdssl.checkpoint.huggingface import HuggingFace
+from mmdssl.checkpoint.layout import Pretrained, Written
 from mmdssl.checkpoint.layouts import Own
 from mmdssl.checkpoint.of_timm import Timm
 from mmdssl.checkpoint.pretrained import backbone_config, check_fit, read_pretrained
@@ -20,16 +20,16 @@ from mmdssl.errors import InputError
 FORMS = {'mmdssl': Own(), 'timm': Timm(), 'huggingface': HuggingFace()}
 
 
-def convert_checkpoint(source: str | Path, target: str | Path, form: str, network: str | None = None,
+def convert_checkpoint(source: str | Path | Pretrained, target: str | Path, form: str, network: str | None = None,
                        layout: str | None = None) -> Written:
     """Write the backbone of any checkpoint in another form; what comes back from it is the same to the bit.
 
     The file carries our config too, so that reading it again needs no guess: heads, rule and kind of positions.
 
     Args:
-        source: See :func:`mmdssl.checkpoint.read_pretrained`.
+        source: See :func:`mmdssl.checkpoint.read_pretrained`, whose result may be given too.
         target: A ``.safetensors`` or ``.pth`` file, or a folder, in which it becomes ``model.safetensors``. Hugging Face's form puts a
-            ``config.json`` and a ``preprocessor_config.json`` beside it.
+            ``config.json`` and a ``preprocessor_config.json`` beside it, timm's a ``config.json`` into a folder.
         form: ``'mmdssl'``, ``'timm'`` (torchvision's names for a ResNet) or ``'huggingface'``.
         network: See :func:`mmdssl.checkpoint.read_pretrained`.
         layout: The same.
@@ -48,25 +48,38 @@ def convert_checkpoint(source: str | Path, target: str | Path, form: str, networ
         raise InputError(f'{target} should end in .safetensors or .pth, which decides the format, or be a folder')
     if not target.parent.is_dir():
         raise InputError(f'the folder {target.parent} does not exist: make it first')
-    given = read_pretrained(source, network, layout)
+    given = source if isinstance(source, Pretrained) else read_pretrained(source, network, layout)
     config = backbone_config(given)
     if is_our_vit(config) or is_resnet(given.state):
         check_fit(given)
-    written = FORMS[form].written(config, given.state, str(given.path))
+    written = FORMS[form].written(given)
     written.state = {name: tensor.contiguous().clone() for name, tensor in written.state.items()}
     if folder is not None:
-        folder.mkdir(exist_ok=True)
         target = folder / 'model.safetensors'
+    elif form != 'huggingface':  # whose files alone say too little
+        written.beside = {}
     if written.beside:
-        check_folder(target.parent)
-    for name, text in written.beside.items():
+        _check_free(target.with_name('config.json'))
+    target.parent.mkdir(exist_ok=True)
+    for name, content in written.beside.items():
         with whole_file(target.with_name(name)) as partial:
-            partial.write_text(text)
+            partial.write_text(json.dumps(content, indent=2) + '\n')
+    facts = dict(config=json.dumps(config), pixels=json.dumps(given.pixels))
     with whole_file(target) as partial:
         if target.suffix == '.safetensors':
-            save_file(written.state, partial, stated(written.state, dict(format='pt', config=json.dumps(config))))
+            save_file(written.state, partial, stated(written.state, dict(facts, format='pt')))
+        elif form == 'huggingface':
+            torch.save(written.state, partial)
         else:
-            facts = {} if written.beside else stated(written.state, dict(config=json.dumps(config)))
-            torch.save(dict(state_dict=written.state, **facts) if facts else written.state, partial)
+            torch.save(dict(state_dict=written.state, **stated(written.state, facts)), partial)
     written.how = written.how.replace('{file}', repr(str(target))).replace('{folder}', repr(str(target.parent)))
     return written
+
+
+def _check_free(path: Path) -> None:
+    """
+    Raises:
+        InputError: There is a config that is not ours, whose files ours must not join.
+    """
+    if path.exists() and '"mmdssl"' not in path.read_text():
+        raise InputError(f'{path} is there already and belongs to something else: give the target a folder of its own')

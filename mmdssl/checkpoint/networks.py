@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from mmdssl.errors import InputError
@@ -15,6 +16,8 @@ from mmdssl.models.layers.position import integer_grid, sincos2d
 # A tensor that only a vision transformer (of timm's names, or Hugging Face's) or a ResNet has; in front is the prefix.
 ANCHORS = ('patch_embed.proj.weight', 'embeddings.patch_embeddings.projection.weight', 'embeddings.patch_embeddings.weight',
            'layer1.0.conv1.weight')
+# Of the pixels of natural images, which almost all weights take.
+IMAGENET = dict(mean=list(IMAGENET_DEFAULT_MEAN), std=list(IMAGENET_DEFAULT_STD))
 DEEPEST = 8  # dicts inside dicts; what contains itself has no end
 WRAPPERS = re.compile(r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 
@@ -51,6 +54,7 @@ class Network:
         stored: The config that the file carries, whoever's it is; empty without one.
         beside: What ``config.json`` in the same folder says; empty without one.
         safetensors: Whether the file is in that format.
+        pixels: ``mean`` and ``std`` of red, green and blue, from 0 to 1, by which its images are normalised.
     """
     path: str
     prefix: str
@@ -60,6 +64,7 @@ class Network:
     stored: dict = field(default_factory=dict)
     beside: dict = field(default_factory=dict)
     safetensors: bool = False
+    pixels: dict[str, list[float]] = field(default_factory=lambda: dict(IMAGENET))
 
     def has(self, pattern: str) -> bool:
         return any(re.search(pattern, name) for name in self.state)
