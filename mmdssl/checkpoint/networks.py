@@ -29,7 +29,6 @@ STUDENTS = {'student', 'base_encoder', 'encoder_q', 'online', 'online_net', 'onl
 UNSUPPORTED = (
     (r'(^|\.)layers\.\d+\.blocks\.', 'Swin'),
     (r'(^|\.)layers\.\d+\.(ln1|attn\.attn)\.', "mmpretrain's and mmseg's own vision transformers"),
-    (r'(^|\.)(stages|stem)\.\d', 'hierarchical networks and ResNets with a deep stem'),
     (r'embeddings\.patch_embeddings\.proj\.', 'V-JEPA, a network of videos'),
     (r'\.mlp\.(norm|ffn_ln)\.|\.attn\.(q_proj|inner_attn_ln)\.|(^|\.)rope\.', 'EVA-02, whose MLPs and rotary positions are others'),
     (r'(dist_token|distillation_token)$', 'the distillation token of DeiT'),
@@ -99,6 +98,15 @@ def unsupported(tensors: dict[str, Tensor]) -> str | None:
         if f'.{name}'.endswith('.patch_embed.proj.weight') and tensor.dim() == 5:
             return (f'V-JEPA and other networks of videos cut time into patches too ({name} is of shape '
                     f'{"x".join(map(str, tensor.shape))}): give a network of images')
+    widths: dict[str, int] = {}  # of what is hierarchical, they grow
+    for name, tensor in tensors.items():
+        if (stage := re.search(r'(^|\.)stages\.\d+\.', name)) and tensor.dim():
+            widths[stage[0]] = max(len(tensor), widths.get(stage[0], 0))
+    if len(set(widths.values())) > 1:
+        return f'hierarchical networks cannot be loaded (the stages of this one are {", ".join(map(str, widths.values()))} wide)'
+    stem = next((name for name in tensors if re.match(r'(stem|conv1)\.\d+\.', name)), None)
+    if stem and 'layer1.0.conv1.weight' in tensors:
+        return f'ResNets with a deep stem cannot be loaded (it has {stem})'
     found = ((what, name) for pattern, what in UNSUPPORTED for name in tensors if re.search(pattern, name))
     return next((f'{what} cannot be loaded (it has {name})' for what, name in found), None)
 

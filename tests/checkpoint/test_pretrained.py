@@ -168,12 +168,18 @@ def test_a_whole_detector_in_place_of_its_backbone(save):
     (['backbone.patch_embed.projection.weight', 'backbone.layers.0.ln1.weight'], 'mmpretrain'),
     (['distilled.cls_token', 'embeddings.patch_embeddings.projection.weight', 'embeddings.distillation_token'],
      'distillation token'),
-    (['stem.0.weight', 'stages.0.0.weight'], 'hierarchical'),
+    (['stem.0.weight', 'stages.0.0.weight', 'stages.1.0.weight'], 'no vision transformer or ResNet that is known'),
+    (['layer1.0.conv1.weight', 'conv1.0.weight'], r'ResNets with a deep stem cannot be loaded \(it has conv1.0.weight'),
     (['a.patch_embed.proj.weight', 'b.patch_embed.proj.weight'], 'several networks, a., b.'),
 ])
 def test_what_cannot_be_loaded_is_refused_by_name(names, message, save):
     with pytest.raises(InputError, match=message):
         read_pretrained(save({name: torch.ones(8, 3, 2, 2) for name in names}))
+
+
+def test_a_network_whose_stages_grow_is_hierarchical(save):
+    with pytest.raises(InputError, match=r'hierarchical networks cannot be loaded \(the stages of this one are 8, 16 wide\)'):
+        read_pretrained(save({f'net.stages.{i}.{name}.weight': torch.ones(8 * (1 + i), 2) for i in range(2) for name in 'ab'}))
 
 
 def test_a_vision_transformer_of_mmseg_is_refused_by_name(save):
