@@ -25,6 +25,7 @@ ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', '
 BACKBONES = ('VisionTransformer', 'TimmBackbone')
 OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
+RGB = tuple[float, float, float]
 BLOCK = re.compile(r'blocks\.(\d{1,6})\.')
 
 # Of tensors of which facts are read: their sides, None for any.
@@ -214,20 +215,14 @@ def stored_config(model: dict, facts: dict, beside: dict) -> dict:
 def stored_pixels(model: dict, facts: dict, config: dict, processor: dict) -> dict[str, list[float]]:
     """By which ``mean`` and ``std`` of red, green and blue, from 0 to 1, images of a network are normalised; empty where nothing says it.
 
-    Args:
-        model: Of :func:`run_model`.
-        facts: What stands in the file beside its tensors; under ``pixels``, JSON in files of ours.
-        config: What ``config.json`` in the same folder says, of timm's files.
-        processor: What ``preprocessor_config.json`` does, of transformers'.
+    Args: as :func:`stored_config`; of the same folder, ``config.json`` (timm's) and ``preprocessor_config.json`` (transformers').
     """
-    of_run, stated, of_timm = (part if isinstance(part, dict) else {} for part in (
-        model.get('data_preprocessor'), _from_json(facts.get('pixels')), config.get('pretrained_cfg', config)))
-    for part, mean, std, unit in ((of_run, 'mean', 'std', 255), (stated, 'mean', 'std', 1), (of_timm, 'mean', 'std', 1),
-                                  (processor, 'image_mean', 'image_std', 1)):
-        found = {'mean': part.get(mean), 'std': part.get(std)}
-        if all(isinstance(values, (list, tuple)) and len(values) == 3 and all(isinstance(value, (int, float)) for value in values)
-               for values in found.values()) and min(found['std']) > 0:
-            return {key: [round(value / unit, 6) for value in values] for key, values in found.items()}
+    places = (model.get('data_preprocessor'), 255), (_from_json(facts.get('pixels')), 1), (config.get('pretrained_cfg', config), 1), (
+        {name.removeprefix('image_'): value for name, value in processor.items()}, 1)
+    for place, unit in places:
+        found = {name: place.get(name) for name in ('mean', 'std')} if isinstance(place, dict) else {}
+        if found and all(fits(values, RGB) for values in found.values()) and min(found['std']) > 0:
+            return {name: [round(value / unit, 6) for value in values] for name, values in found.items()}
     return {}
 
 

@@ -118,29 +118,32 @@ class DINOv2(TransformerLayout):
         return super().config(net, state, position_rule='antialias' if 'reg_token' in state else 'dino')  # changed with the registers
 
 
-class PQCL(TransformerLayout):
-    name = 'pqcl'
+class DINO(TransformerLayout):
+    name = 'dino'
     position_rule = 'dino'
     remainder = 'cut'
+
+    def fits(self, net: Network) -> bool:
+        return 'patch_embed.proj.weight' in net.state
+
+
+class PQCL(DINO):
+    name = 'pqcl'
     ignored = (*NO_PART, (r'(query_block|norm2)\.', "not used by its own forward (authors' release of PQCL)"))
 
     def fits(self, net: Network) -> bool:
         return net.has(r'^query_block\.') or net.has('^masked_embed$') and net.table_is_sincos(True)
 
 
-class IBOT(TransformerLayout):
+class IBOT(DINO):
     name = 'ibot'
-    position_rule = 'dino'
-    remainder = 'cut'
 
     def fits(self, net: Network) -> bool:
         return any(name.endswith('masked_embed') for name in [*net.state, *net.others])
 
 
-class SelfPatch(TransformerLayout):
+class SelfPatch(DINO):
     name = 'selfpatch'
-    position_rule = 'dino'
-    remainder = 'cut'
 
     def fits(self, net: Network) -> bool:
         return not net.has(r'^(cls_token|norm\.|fc_norm\.|head\.)')
@@ -171,15 +174,6 @@ class MAE(TransformerLayout):
 
     def fits(self, net: Network) -> bool:
         return net.has('^decoder_') or net.table_is_sincos(True)
-
-
-class DINO(TransformerLayout):
-    name = 'dino'
-    position_rule = 'dino'
-    remainder = 'cut'
-
-    def fits(self, net: Network) -> bool:
-        return 'patch_embed.proj.weight' in net.state
 
 
 # Asked in turn. Where names do not tell two apart, values do (the fixed positions of MAE and of MoCo v3), or the kind of file.

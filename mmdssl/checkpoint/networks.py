@@ -143,8 +143,9 @@ def find_network(tensors: dict[str, Tensor], path: str, network: str | None = No
         prefixes = next(filter(None, found), set())
     if not prefixes:
         Network(path, '', tensors).refuse_unsupported()
-        raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors)}): give a checkpoint of one, or '
-                         "write the config yourself (mmdssl.TimmBackbone), with init_cfg=dict(type='SSLPretrained', ...)")
+        raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors) or "no tensor at all"}): give a '
+                         'checkpoint of one, or write the config yourself (mmdssl.TimmBackbone), with '
+                         "init_cfg=dict(type='SSLPretrained', ...)")
     prefix = _choose(prefixes, path, network)
     state = {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     outer = prefix.removesuffix('beit.')

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -29,11 +28,20 @@ class Timm(TransformerLayout):
         if is_our_vit(given.config):
             left_out = [name for name in ('mask_token', 'rope_periods') if name in out]
             out = _as_timm_has_it(given, {name: tensor for name, tensor in with_table(given).items() if name not in left_out})
-        call, images = _call(given, out), _images(given)
-        if call is None:
+        name, args, norm_eps = _call_of_ours(given, out) if is_our_vit(given.config) else _call_of_theirs(given)
+        if name is None:
             return Written(out, left_out)
-        told = dict(architecture=call.name, num_classes=0, model_args=call.args, pretrained_cfg=images, mmdssl=given.config)
-        return Written(out, left_out, {} if call.norm_eps else {'config.json': told}, _lines(call, images))
+        images = _images(given)
+        overlay = f'pretrained_cfg_overlay={images!r}'
+        options = ''.join(f', {key}={value!r}' for key, value in args.items())
+        imports, norm, beside = '', '', {}
+        if norm_eps:  # which only a program can tell timm
+            imports, norm = 'from functools import partial\nfrom torch import nn\n', f', norm_layer=partial(nn.LayerNorm, eps={norm_eps})'
+        else:
+            beside['config.json'] = dict(architecture=name, num_classes=0, model_args=args, pretrained_cfg=images, mmdssl=given.config)
+        return Written(out, left_out, beside, (
+            f'import timm\n{imports}model = timm.create_model({name!r}, num_classes=0, checkpoint_path={{file}}{options}{norm},\n'
+            f'                          {overlay})\ntransform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))'))
 
 
 def _as_timm_has_it(given: Pretrained, out: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -60,31 +68,20 @@ def _images(given: Pretrained) -> dict[str, Any]:
     return dict(known, **given.pixels, interpolation='bicubic', crop_pct=0.875)
 
 
-@dataclass
-class Call:
-    """How timm builds a network.
-
-    Attributes:
-        name: timm's.
-        args: What else it is told.
-        norm_eps: Epsilon of the norms, which only a program can tell timm; None for what goes with the name.
-    """
-    name: str
-    args: dict[str, Any]
-    norm_eps: float | None = None
+Call = tuple[str | None, dict[str, Any], float | None]  # timm's name, arguments, and epsilon of the norms unless it goes with the name
+UNKNOWN: Call = None, {}, None
 
 
-def _call(given: Pretrained, out: dict[str, Tensor]) -> Call | None:
-    """How timm builds the network whose tensors become ``out``; None where it cannot."""
-    if is_our_vit(given.config):
-        return _call_of_ours(given, out)
+def _call_of_theirs(given: Pretrained) -> Call:
+    """How timm builds a network that is not our own."""
     config = given.config
     name = f'resnet{config["depth"]}' if is_resnet(given.state) and 'depth' in config else str(config.get('name'))
     own = set(config) - {'type', 'name', 'model_args', 'depth'}
-    return Call(name, config.get('model_args', {})) if timm.is_model(name) and not own else None
+    return (name, config.get('model_args', {}), None) if timm.is_model(name) and not own else UNKNOWN
 
 
-def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> Call | None:
+def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> Call:
+    """How timm builds our vision transformer, whose tensors there are ``out``."""
     config, sizes = {**DEFAULTS, **given.config}, sizes_of(given.config)
     gated, registers, scaled = config['mlp'] == 'swiglu', config['num_registers'], config['layer_scale'] is not None
     args = dict(img_size=config['img_size'], patch_size=config['patch_size'], mlp_ratio=config['mlp_ratio'], **sizes)
@@ -92,13 +89,13 @@ def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> Call | None:
     norm_eps = 1e-6
     if config['relative_position']:
         if not config['final_norm']:
-            return None
+            return UNKNOWN
         name = 'beit_base_patch16_224'
         args.update(init_values=.1 if scaled else 0., use_abs_pos_emb='pos_embed' in out, global_pool='token')
         usual.update(init_values=.1, use_abs_pos_emb=False)
     elif config['position'] == 'rotary':
         if not (config['final_norm'] and config['class_token'] and scaled):
-            return None
+            return UNKNOWN
         name, norm_eps = 'vit_base_patch16_dinov3_qkvb', 1e-5
         args.update(num_reg_tokens=registers, swiglu_mlp=gated, swiglu_align_to=int(gated), global_pool='token')
         usual.update(num_reg_tokens=4, swiglu_mlp=False, swiglu_align_to=0)
@@ -113,19 +110,7 @@ def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> Call | None:
         if not config['class_token']:
             args.update(global_pool='avg', fc_norm=False)
     args = {key: value for key, value in args.items() if key not in usual or usual[key] != value}
-    return Call(name, args, None if config['norm_eps'] == norm_eps else config['norm_eps'])
-
-
-def _lines(call: Call, images: dict) -> str:
-    """The lines of Python that build a network of a file."""
-    options = ''.join(f', {key}={value!r}' for key, value in call.args.items())
-    imports = 'import timm\n'
-    if call.norm_eps is not None:
-        imports += 'from functools import partial\nfrom torch import nn\n'
-        options += f', norm_layer=partial(nn.LayerNorm, eps={call.norm_eps})'
-    return (f'{imports}model = timm.create_model({call.name!r}, num_classes=0, checkpoint_path={{file}}{options},\n'
-            f'                          pretrained_cfg_overlay={images!r})\n'
-            'transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))')
+    return name, args, None if config['norm_eps'] == norm_eps else config['norm_eps']
 
 
 class OfTimm(Layout):

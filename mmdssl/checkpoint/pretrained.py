@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ from mmdssl.checkpoint.download import is_address
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
 from mmdssl.checkpoint.layout import Pretrained
 from mmdssl.checkpoint.layouts import recognise
-from mmdssl.checkpoint.networks import ANCHORS, find_network, flatten, is_sincos, some
+from mmdssl.checkpoint.networks import ANCHORS, IMAGENET, find_network, flatten, is_sincos, some
 from mmdssl.checkpoint.of_timm import OfTimm
 from mmdssl.checkpoint.weights import check_weights
 from mmdssl.errors import InputError
@@ -132,18 +133,17 @@ def check_fit(given: Pretrained) -> None:
             raise InputError(f'{given} is no whole ResNet-{given.config["depth"]}: {len(missing)} tensors are missing ({some(missing)}): '
                              'get the whole file')
         return
-    try:
-        network = _drawn(given, 'meta')
-    except InputError:
-        raise
-    except Exception:  # not every class can do without values
+    for device in ('meta', 'cpu'):  # not every class can do without values
         try:
-            network = _drawn(given, 'cpu')
+            network = _drawn(given, device)
+            break
         except InputError:
             raise
         except Exception as error:  # whatever a constructor makes of what somebody put into a file
-            raise InputError(f'{given.path} carries the config {_in_words(given.config)}, of which no network can be built '
-                             f'({type(error).__name__}: {error}): it is damaged, or made with another version') from None
+            failure = f'{type(error).__name__}: {error}'
+    else:
+        raise InputError(f'{given.path} carries the config {_in_words(given.config)}, of which no network can be built ({failure}): it is '
+                         'damaged, or made with another version')
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.*copying from a non-meta parameter')
         load_pretrained(network, given)
@@ -393,7 +393,8 @@ class SSLPretrained:
         self.overrule = overrule
 
     def __call__(self, module: nn.Module) -> None:
-        report = load_pretrained(module, self.checkpoint, self.network, self.layout, self.overrule)
+        given = read_pretrained(self.checkpoint, self.network, self.layout)
+        report = load_pretrained(module, given, overrule=self.overrule)
         loaded = [*report.matched, *report.resized]
         for name, child in module.named_modules():
             # MMEngine runs the children's own init_weights after this, which would overwrite what was loaded.
@@ -402,3 +403,7 @@ class SSLPretrained:
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'SSLPretrained: load from {self.checkpoint}')
         print_log(str(report), logger='current')
+        if given.pixels != IMAGENET:
+            levels = {name: [round(255 * value, 3) for value in values] for name, values in given.pixels.items()}
+            print_log(f'{given.path} was made with images normalised by {levels} (of 0 to 255): see that data_preprocessor in the config '
+                      'does the same', logger='current', level=logging.WARNING)

@@ -34,27 +34,26 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     from mmdssl.checkpoint import convert_checkpoint, read_pretrained
+    from mmdssl.results.records import read_records
+    source, beside = Path(args.source), Path(args.source).with_name('results.jsonl')
+    records = [record for file in args.records or [beside] * beside.is_file() for record in read_records(file)]
     given = read_pretrained(args.source, args.network, args.layout)
     written = convert_checkpoint(given, args.target, args.to)
     print(f'{args.target}: {len(written.state)} tensors as {args.to}, of {args.source}')
     if written.left_out:
         print(f'left out, as {args.to} has no place for them: {", ".join(written.left_out)}')
     if Path(args.target).is_dir():
-        Path(args.target, 'README.md').write_text(_card(args, given, written))
+        Path(args.target, 'README.md').write_text(_card(Path(args.target), LIBRARIES[args.to], source, given, written, records))
     if written.how:
         print(f'load it with:\n{written.how}')
 
 
-def _card(args: argparse.Namespace, given: Pretrained, written: Written) -> str:
+def _card(target: Path, library: str, source: Path, given: Pretrained, written: Written, records: list[dict]) -> str:
     from mmdssl.checkpoint import backbone_config, load_backbone
     from mmdssl.checkpoint.fingerprint import fingerprint_weights
     from mmdssl.models.backbones.names import backbone_name
     from mmdssl.results.card import model_card, records_of
-    from mmdssl.results.records import fingerprint_file, read_records
-    source, beside = Path(args.source), Path(args.source).with_name('results.jsonl')
-    files = args.records or [beside] * beside.is_file()
-    config, weights = backbone_config(given), fingerprint_weights(load_backbone(given))
-    known = [record for file in files for record in read_records(file)]
-    return model_card(Path(args.target).resolve().name, LIBRARIES[args.to], backbone_name(config), source.name, weights, given.pixels,
-                      written.how, written.left_out,
-                      records_of(known, weights, fingerprint_file(source) if source.is_file() else ''))
+    from mmdssl.results.records import fingerprint_file
+    name, weights = backbone_name(backbone_config(given)), fingerprint_weights(load_backbone(given))
+    mine = records_of(records, weights, fingerprint_file(source) if source.is_file() else '')
+    return model_card(target.resolve().name, library, name, source.name, weights, given.pixels, written.how, written.left_out, mine)

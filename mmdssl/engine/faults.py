@@ -64,7 +64,7 @@ def _explain(error: BaseException) -> str | None:
     if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and 'MemoryError: ' in text:  # numpy's, from a worker
         return f'the machine ran out of memory: {MEMORY}'
     if isinstance(error, ValueError) and 'Expected more than 1 value per channel' in text:
-        return ('batch normalisation is not defined for the single value that one image of a batch gives it, pooled to 1 x 1 as by UperNet: '
+        return ('batch normalisation is not defined for the single value that a lone image gives it, pooled to 1 x 1 as by UperNet: '
                 'raise train_dataloader.batch_size to 2 or more, or set norm_cfg=dict(type="GN", num_groups=32)')
     if not isinstance(error, (OSError, RuntimeError, SafetensorError)):
         return None

@@ -206,3 +206,24 @@ def test_wrong_targets_are_refused(tmp_path):
     with pytest.raises(InputError, match='belongs to something else'):
         convert_checkpoint(source, tmp_path / 'out.safetensors', 'huggingface')
     assert not (tmp_path / 'out.safetensors').exists()
+
+
+def test_a_folder_holds_one_conversion_and_nothing_of_others_is_overwritten(tmp_path):
+    source, folder = saved(dino, tmp_path), tmp_path / 'ours'
+    for form, beside in dict(huggingface={'config.json', 'preprocessor_config.json'}, timm={'config.json'}, mmdssl=set()).items():
+        convert_checkpoint(source, folder, form)
+        assert {path.name for path in folder.iterdir()} == {'model.safetensors', *beside}
+    for name in ('README.md', 'model.safetensors'):
+        (theirs := tmp_path / name.partition('.')[0]).mkdir()
+        (theirs / name).write_text('of somebody else')
+        with pytest.raises(InputError, match=f'{name} is there already and belongs to something else'):
+            convert_checkpoint(source, theirs, 'mmdssl')
+        assert [path.read_text() for path in theirs.iterdir()] == ['of somebody else']
+
+
+def test_one_of_several_parts_is_not_taken_for_a_smaller_network(tmp_path):
+    torch.save(vit_weights(), tmp_path / 'pytorch_model-00001-of-00002.bin')
+    with pytest.raises(InputError, match='one of several parts: put them together first'):
+        read_pretrained(tmp_path / 'pytorch_model-00001-of-00002.bin')
+    torch.save(vit_weights(), tmp_path / 'pytorch_model-00001-of-00001.bin')
+    assert read_pretrained(tmp_path / 'pytorch_model-00001-of-00001.bin').layout == 'dino'

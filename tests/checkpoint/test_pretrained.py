@@ -282,6 +282,13 @@ def test_init_cfg_in_any_scope(scope, save, said):
     assert len(said) == 1, 'the weights were loaded twice'
 
 
+def test_another_normalisation_than_that_of_natural_images_is_said(save, said):
+    path = save(dino_bare().content)
+    path.with_name('preprocessor_config.json').write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}')
+    vit(init_cfg=dict(type='SSLPretrained', checkpoint=str(path))).init_weights()
+    assert "{'mean': [127.5, 127.5, 127.5], 'std': [127.5, 127.5, 127.5]} (of 0 to 255)" in said[1]
+
+
 class Part(BaseModule):
     """A module that would set its weight to 5."""
 
