@@ -28,11 +28,10 @@ class Timm(TransformerLayout):
         if is_our_vit(given.config):
             left_out = [name for name in ('mask_token', 'rope_periods') if name in out]
             out = _as_timm_has_it(given, {name: tensor for name, tensor in with_table(given).items() if name not in left_out})
-        name, args, norm_eps = _call_of_ours(given, out) if is_our_vit(given.config) else _call_of_theirs(given)
-        if name is None:
+        call, images = (_call_of_ours(given, out) if is_our_vit(given.config) else _call_of_theirs(given)), _images(given)
+        if call is None:
             return Written(out, left_out)
-        images = _images(given)
-        overlay = f'pretrained_cfg_overlay={images!r}'
+        name, args, norm_eps = call
         options = ''.join(f', {key}={value!r}' for key, value in args.items())
         imports, norm, beside = '', '', {}
         if norm_eps:  # which only a program can tell timm
@@ -41,7 +40,8 @@ class Timm(TransformerLayout):
             beside['config.json'] = dict(architecture=name, num_classes=0, model_args=args, pretrained_cfg=images, mmdssl=given.config)
         return Written(out, left_out, beside, (
             f'import timm\n{imports}model = timm.create_model({name!r}, num_classes=0, checkpoint_path={{file}}{options}{norm},\n'
-            f'                          {overlay})\ntransform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))'))
+            f'                          pretrained_cfg_overlay={images!r})\n'
+            'transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))'))
 
 
 def _as_timm_has_it(given: Pretrained, out: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,20 +68,16 @@ def _images(given: Pretrained) -> dict[str, Any]:
     return dict(known, **given.pixels, interpolation='bicubic', crop_pct=0.875)
 
 
-Call = tuple[str | None, dict[str, Any], float | None]  # timm's name, arguments, and epsilon of the norms unless it goes with the name
-UNKNOWN: Call = None, {}, None
-
-
-def _call_of_theirs(given: Pretrained) -> Call:
-    """How timm builds a network that is not our own."""
+def _call_of_theirs(given: Pretrained) -> tuple[str, dict[str, Any], None] | None:
+    """How timm builds a network that is not our own: its name and arguments; None where it cannot."""
     config = given.config
     name = f'resnet{config["depth"]}' if is_resnet(given.state) and 'depth' in config else str(config.get('name'))
     own = set(config) - {'type', 'name', 'model_args', 'depth'}
-    return (name, config.get('model_args', {}), None) if timm.is_model(name) and not own else UNKNOWN
+    return (name, config.get('model_args', {}), None) if timm.is_model(name) and not own else None
 
 
-def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> Call:
-    """How timm builds our vision transformer, whose tensors there are ``out``."""
+def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> tuple[str, dict[str, Any], float | None] | None:
+    """The same of our vision transformer, whose tensors there are ``out``, and the epsilon of its norms unless the name implies it."""
     config, sizes = {**DEFAULTS, **given.config}, sizes_of(given.config)
     gated, registers, scaled = config['mlp'] == 'swiglu', config['num_registers'], config['layer_scale'] is not None
     args = dict(img_size=config['img_size'], patch_size=config['patch_size'], mlp_ratio=config['mlp_ratio'], **sizes)
@@ -89,13 +85,13 @@ def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> Call:
     norm_eps = 1e-6
     if config['relative_position']:
         if not config['final_norm']:
-            return UNKNOWN
+            return None
         name = 'beit_base_patch16_224'
         args.update(init_values=.1 if scaled else 0., use_abs_pos_emb='pos_embed' in out, global_pool='token')
         usual.update(init_values=.1, use_abs_pos_emb=False)
     elif config['position'] == 'rotary':
         if not (config['final_norm'] and config['class_token'] and scaled):
-            return UNKNOWN
+            return None
         name, norm_eps = 'vit_base_patch16_dinov3_qkvb', 1e-5
         args.update(num_reg_tokens=registers, swiglu_mlp=gated, swiglu_align_to=int(gated), global_pool='token')
         usual.update(num_reg_tokens=4, swiglu_mlp=False, swiglu_align_to=0)
