@@ -140,7 +140,8 @@ def _local(path: str | Path, wanted: str) -> Path:
     file = fetch(str(path)) if is_address(path) else Path(path)
     if not file.is_file():
         if file.is_dir():
-            raise InputError(f'checkpoint {path} is a folder: give the path of a .pth or .safetensors file in it')
+            inside = next((f', such as {found}' for kind in ('*.safetensors', '*.pth') for found in sorted(file.glob(kind))), '')
+            raise InputError(f'checkpoint {path} is a folder: give the path of a .pth or .safetensors file in it{inside}')
         raise InputError(f'checkpoint {path} does not exist: give the path of a .pth or .safetensors file or an '
                          'http(s) address')
     if PART.search(file.name):
