@@ -25,6 +25,7 @@ ARCHITECTURE = ('arch', 'patch_size', 'img_size', 'position', 'position_rule', '
 BACKBONES = ('VisionTransformer', 'TimmBackbone')
 OF_TIMM = ('name', 'model_args', 'stem_stride', 'stem_kernel', 'branches')
 
+RGB = tuple[float, float, float]
 BLOCK = re.compile(r'blocks\.(\d{1,6})\.')
 
 # Of tensors of which facts are read: their sides, None for any.
@@ -192,26 +193,44 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f'{text[:80]}...'
 
 
-def stored_config(content: dict, metadata: dict[str, str], beside: dict) -> dict:
+def run_model(content: dict) -> dict:
+    """The model in the config of the run that a checkpoint is of; empty where there is none."""
+    meta = content.get('meta')
+    model = (read_config(meta.get('cfg')) or {}).get('model') if isinstance(meta, dict) else None
+    return model if isinstance(model, dict) else {}
+
+
+def stored_config(model: dict, facts: dict, beside: dict) -> dict:
     """The config of the backbone that a checkpoint carries; empty where there is none.
 
-    It is json under ``config`` (files of ours, converted ones), or ``model.backbone`` in the config of a run.
-
     Args:
-        content: Of the file.
-        metadata: Of a safetensors file.
+        model: Of :func:`run_model`.
+        facts: What stands in the file beside its tensors; under ``config``, JSON in files of ours.
         beside: Content of Hugging Face's ``config.json`` in the same folder.
     """
-    meta = content.get('meta')
-    if isinstance(meta, dict) and isinstance(meta.get('cfg'), str):
-        model = (read_config(meta['cfg']) or {}).get('model')
-        config = _backbone_in(model) if isinstance(model, dict) else None
-    else:
-        try:
-            config = json.loads(metadata.get('config', content.get('config')))
-        except (TypeError, ValueError, RecursionError):
-            config = beside.get('mmdssl')
+    config = _backbone_in(model) if model else _from_json(facts.get('config')) or beside.get('mmdssl')
     return config if isinstance(config, dict) and isinstance(config.get('type'), str) else {}
+
+
+def stored_pixels(model: dict, facts: dict, config: dict, processor: dict) -> dict[str, list[float]]:
+    """By which ``mean`` and ``std`` of red, green and blue, from 0 to 1, images of a network are normalised; empty where nothing says it.
+
+    Args: as :func:`stored_config`; of the same folder, ``config.json`` (timm's) and ``preprocessor_config.json`` (transformers').
+    """
+    places = (model.get('data_preprocessor'), 255), (_from_json(facts.get('pixels')), 1), (config.get('pretrained_cfg', config), 1), (
+        {name.removeprefix('image_'): value for name, value in processor.items()}, 1)
+    for place, unit in places:
+        found = {name: place.get(name) for name in ('mean', 'std')} if isinstance(place, dict) else {}
+        if found and all(fits(values, RGB) for values in found.values()) and min(found['std']) > 0:
+            return {name: [round(value / unit, 6) for value in values] for name, values in found.items()}
+    return {}
+
+
+def _from_json(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _backbone_in(model: dict) -> dict | None:

@@ -10,6 +10,7 @@ from torch import nn
 from mmdssl.checkpoint.config_data import config_to_json
 from mmdssl.checkpoint.files import whole_file
 from mmdssl.checkpoint.fingerprint import stated
+from mmdssl.checkpoint.layout import Pretrained
 from mmdssl.checkpoint.pretrained import backbone_config, load_pretrained, read_pretrained
 from mmdssl.registry import MODELS
 
@@ -29,14 +30,14 @@ def save_backbone(backbone: nn.Module, path: str | Path, config: dict, **facts: 
         save_file(tensors, partial, stated(tensors, metadata))
 
 
-def load_backbone(path: str | Path, device: torch.device | str = 'cpu', network: str | None = None,
+def load_backbone(path: str | Path | Pretrained, device: torch.device | str = 'cpu', network: str | None = None,
                   layout: str | None = None) -> nn.Module:
-    """Build the backbone of any checkpoint that :func:`mmdssl.checkpoint.read_pretrained` knows, in eval mode.
+    """Build the backbone of any checkpoint that :func:`mmdssl.checkpoint.read_pretrained` knows, or of its result, in eval mode.
 
     Raises:
         InputError: The file cannot be read, or does not fit the config that it carries.
     """
-    pretrained = read_pretrained(path, network, layout)
+    pretrained = path if isinstance(path, Pretrained) else read_pretrained(path, network, layout)
     backbone = MODELS.build(backbone_config(pretrained))
     load_pretrained(backbone, pretrained)
     return backbone.to(device).eval()

@@ -25,6 +25,7 @@ from mmdssl.errors import InputError
 HARMLESS = re.compile(r'torch\._utils\._rebuild_\w+|torch\.\w*(Storage|Tensor)|torch\.(u?int|b?float|bool|complex|q)\w*|'
                       r'torch\.(Size|device|storage\.\w+|nn\.parameter\.\w+)|torch\._tensor\._rebuild_\w+|'
                       r'collections\.(OrderedDict|Counter)|_codecs\.encode|builtins\.(bytearray|set|int|float|complex)')
+PART = re.compile(r'-\d{5}-of-(?!00001)\d{5}\.')  # as transformers names the parts of large networks
 LARGEST_PICKLE = 64 << 20  # bytes, of which only a message depends
 
 
@@ -139,9 +140,13 @@ def _local(path: str | Path, wanted: str) -> Path:
     file = fetch(str(path)) if is_address(path) else Path(path)
     if not file.is_file():
         if file.is_dir():
-            raise InputError(f'checkpoint {path} is a folder: give the path of a .pth or .safetensors file in it')
+            inside = next((f', such as {found}' for kind in ('*.safetensors', '*.pth') for found in sorted(file.glob(kind))), '')
+            raise InputError(f'checkpoint {path} is a folder: give the path of a .pth or .safetensors file in it{inside}')
         raise InputError(f'checkpoint {path} does not exist: give the path of a .pth or .safetensors file or an '
                          'http(s) address')
+    if PART.search(file.name):
+        raise InputError(f'checkpoint {path} is one of several parts: put them together first, as by '
+                         "AutoModel.from_pretrained(FOLDER).save_pretrained(NEW, max_shard_size='1TB')")
     try:
         check_kind(file, wanted)
     except OSError as error:

@@ -1,16 +1,13 @@
 """Hugging Face's vision transformers (ViT, ViTMAE, DINOv2, DINOv3, BEiT), read and written."""
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit, sizes_of
-from mmdssl.checkpoint.layout import Layout, Written, keyless_bias, with_table
+from mmdssl.checkpoint.layout import Pretrained, TransformerLayout, Written, keyless_bias, with_table
 from mmdssl.checkpoint.networks import Network
 from mmdssl.errors import InputError
 
@@ -46,8 +43,7 @@ _VIT = {
     'ls1.gamma': 'lambda_1',
     'ls2.gamma': 'lambda_2',
 }
-_DINOV2 = {'ls1.gamma': 'layer_scale1.lambda1', 'ls2.gamma': 'layer_scale2.lambda1',
-           'mlp.gates.': 'mlp.weights_in.', 'mlp.out.': 'mlp.weights_out.'}
+_DINOV2 = {'ls1.gamma': 'layer_scale1.lambda1', 'ls2.gamma': 'layer_scale2.lambda1'}
 _DINOV3_OUTSIDE = {**_OUTSIDE, 'patch_embed.proj.': 'embeddings.patch_embeddings.', 'norm.': 'norm.'}
 _DINOV3 = {'attn.q.': 'attention.q_proj.', 'attn.k.': 'attention.k_proj.', 'attn.v.': 'attention.v_proj.',
            'attn.proj.': 'attention.o_proj.', 'mlp.fc1.': 'mlp.up_proj.', 'mlp.fc1_g.': 'mlp.gate_proj.', 'mlp.fc1_x.': 'mlp.up_proj.',
@@ -88,7 +84,7 @@ def _renamed(name: str, names: dict[str, str]) -> str:
     return next((new + name[len(old):] for old, new in names.items() if name.startswith(old)), name)
 
 
-class HuggingFace(Layout):
+class HuggingFace(TransformerLayout):
     """Files of transformers; ``config.json`` beside them tells the heads and the epsilon of the norms."""
     name = 'huggingface'
 
@@ -98,7 +94,7 @@ class HuggingFace(Layout):
     def rename(self, name: str) -> str:
         return super().rename(from_huggingface(name))
 
-    def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         rotary = net.has(r'^embeddings\.patch_embeddings\.weight$')
         beside = self._beside(net)
         wanted = 'silu' if rotary and 'blocks.0.mlp.fc1_g.weight' in state else 'gelu'  # DINOv2's gated ones say gelu, and are not
@@ -121,43 +117,43 @@ class HuggingFace(Layout):
         norm = next((tensor for name, tensor in net.state.items() if name.endswith(('layernorm_before.weight', 'norm1.weight'))), [])
         return net.beside if net.beside.get('hidden_size') == len(norm) else {}
 
-    def written(self, config: dict, state: dict[str, Tensor], path: str) -> Written:
-        family = _family(config, state, path)
-        stacked = family != 'dinov3_vit' and config.get('mlp') == 'swiglu'
-        out, left_out = {}, ['rope_periods'] if 'rope_periods' in state else []
-        for name, tensor in with_table(config, state).items():
-            if name in left_out or name == 'mask_token' and family == 'vit':
+    def written(self, given: Pretrained) -> Written:
+        config, state = given.config, given.state
+        family = _family(given)
+        keyless = family == 'beit' or not config.get('key_bias', True)
+        left_out = [name for name in ('rope_periods', *(['mask_token'] if family == 'vit' else [])) if name in state]
+        out = {}
+        for name, tensor in with_table(given).items():
+            if name in left_out:
                 continue
-            if stacked and '.mlp.' in name:
-                if '.fc1_g.' in name:
-                    both = torch.cat([tensor, state[name.replace('fc1_g', 'fc1_x')]])
-                    out[to_huggingface(name.replace('fc1_g', 'gates'), family)] = both
-                elif '.fc2.' in name:
-                    out[to_huggingface(name.replace('fc2', 'out'), family)] = tensor
-            elif '.attn.qkv.' in name:
-                for part, values in zip('qkv', tensor.chunk(3)):
-                    if part == 'k' and name.endswith('bias') and (family == 'beit' or not config.get('key_bias', True)):
-                        keyless_bias(config, name, tensor, path)
-                    else:
-                        out[to_huggingface(name.replace('.qkv.', f'.{part}.'), family)] = values
+            if '.attn.qkv.' in name:
+                parts = dict(zip('qkv', tensor.chunk(3)))
+                if keyless and name.endswith('bias'):
+                    parts = dict(zip('qv', keyless_bias(given, name)))
+                out.update({to_huggingface(name.replace('.qkv.', f'.{part}.'), family): values for part, values in parts.items()})
             else:
                 out[to_huggingface(name, family)] = tensor[0] if name == 'mask_token' and family.startswith('dinov2') else tensor
+        if family.startswith('dinov2'):  # where the gate and the values of a gated MLP are one
+            for gate in [name for name in out if '.mlp.fc1_g.' in name]:
+                values, last = gate.replace('fc1_g', 'fc1_x'), gate.replace('fc1_g', 'fc2')
+                out[gate.replace('fc1_g', 'weights_in')] = torch.cat([out.pop(gate), out.pop(values)])
+                out[gate.replace('fc1_g', 'weights_out')] = out.pop(last)
         width = len(state['patch_embed.proj.weight'])
         if family == 'dinov3_vit':
             out.setdefault('embeddings.register_tokens', torch.zeros(1, 0, width))
             out.setdefault('embeddings.mask_token', torch.zeros(1, 1, width))
         elif family == 'dinov2_with_registers':
             out.setdefault('embeddings.mask_token', torch.zeros(1, width))
-        left_out += ['mask_token'] if 'mask_token' in state and family == 'vit' else []
-        size = {**DEFAULTS, **config}['img_size']
-        beside = {'config.json': _model_config(config, state, family), 'preprocessor_config.json': _processor(size)}
+        beside = {'config.json': _model_config(given, family), 'preprocessor_config.json': _processor(given)}
         options = ', add_pooling_layer=False' if family in ('vit', 'beit') else ''
-        return Written(out, left_out, {name: json.dumps(content, indent=2) + '\n' for name, content in beside.items()},
-                       f'from transformers import AutoModel\nmodel = AutoModel.from_pretrained({{folder}}{options})')
+        return Written(out, left_out, beside, 'from transformers import AutoImageProcessor, AutoModel\n'
+                       'processor = AutoImageProcessor.from_pretrained({folder})\n'
+                       f'model = AutoModel.from_pretrained({{folder}}{options})')
 
 
-def _family(config: dict, state: dict[str, Tensor], path: str) -> str:
+def _family(given: Pretrained) -> str:
     """Which of Hugging Face's models can hold a network."""
+    config, state, path = given.config, given.state, given.path
     if not is_our_vit(config):
         raise InputError(f"{path} cannot be written in Hugging Face's form, which needs a vision transformer: write timm's")
     full = {**DEFAULTS, **config}
@@ -188,8 +184,9 @@ def _ratio(config: dict, state: dict[str, Tensor]) -> int | None:
     return next((ratio for ratio, hidden in made.items() if hidden == round(width * config['mlp_ratio'])), None)
 
 
-def _model_config(config: dict, state: dict[str, Tensor], family: str) -> dict:
+def _model_config(given: Pretrained, family: str) -> dict:
     """What ``config.json`` needs to build the model of a family."""
+    config, state = given.config, given.state
     full, sizes = {**DEFAULTS, **config}, sizes_of(config)
     common = dict(model_type=family, architectures=[FAMILIES[family]], hidden_size=sizes['embed_dim'], num_hidden_layers=sizes['depth'],
                   num_attention_heads=sizes['num_heads'], hidden_act='gelu', patch_size=full['patch_size'], image_size=full['img_size'],
@@ -213,19 +210,9 @@ def _model_config(config: dict, state: dict[str, Tensor], family: str) -> dict:
     return common
 
 
-def _processor(size: int) -> dict:
+def _processor(given: Pretrained) -> dict:
     """``preprocessor_config.json`` of images as the protocols of this package see them."""
+    size = {**DEFAULTS, **given.config}['img_size']
     return dict(image_processor_type='BitImageProcessor', do_convert_rgb=True, do_resize=True, size=dict(shortest_edge=round(size * 8 / 7)),
                 resample=3, do_center_crop=True, crop_size=dict(height=size, width=size), do_rescale=True, rescale_factor=1 / 255,
-                do_normalize=True, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse to write over files beside which we put ours.
-
-    Raises:
-        InputError: A ``config.json`` there is not of ours.
-    """
-    path = folder / 'config.json'
-    if path.exists() and '"mmdssl"' not in path.read_text():
-        raise InputError(f'{path} is there already and belongs to something else: give the target a folder of its own')
+                do_normalize=True, image_mean=given.pixels['mean'], image_std=given.pixels['std'])

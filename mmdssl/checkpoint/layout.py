@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmdssl.checkpoint.architecture import DEFAULTS, check_shapes, sizes_of, vit_config
 from mmdssl.checkpoint.networks import Network
+from mmdssl.checkpoint.weights import check_weights
 from mmdssl.errors import InputError
 from mmdssl.models.backbones.positions import rotary_periods
 from mmdssl.models.layers.position import integer_grid, sincos2d
@@ -33,46 +34,64 @@ RENAMES = (
 )
 
 
+@dataclass
+class Pretrained:
+    """A backbone read from a checkpoint.
+
+    Attributes:
+        path: Of the file.
+        layout: Name of its layout, see :data:`mmdssl.checkpoint.layouts.LAYOUTS`.
+        prefix: Where in the file it was, for instance ``'teacher.module.backbone.'``.
+        state: Its tensors under our names, which are timm's and torchvision's.
+        config: Config to build it from; ``arch.num_heads`` is None where nothing implies it.
+        ignored: Why the file's other tensors are not among them, by their names in the file.
+        pixels: ``mean`` and ``std`` of red, green and blue, from 0 to 1, by which its images are normalised.
+    """
+    path: str
+    layout: str
+    prefix: str
+    state: dict[str, Tensor]
+    config: dict
+    ignored: dict[str, str]
+    pixels: dict[str, list[float]]
+
+    def __str__(self) -> str:
+        return f'{self.path} ({self.layout})'
+
+
+@dataclass
+class Written:
+    """What becomes of a backbone in a layout.
+
+    Attributes:
+        state: Its tensors.
+        left_out: Names of those without a place.
+        beside: Contents of further JSON files, by name.
+        how: The lines of Python that load it, with ``{file}`` and ``{folder}`` for where it is; empty where no line does.
+    """
+    state: dict[str, Tensor]
+    left_out: list[str] = field(default_factory=list)
+    beside: dict[str, dict] = field(default_factory=dict)
+    how: str = ''
+
+
 class Layout:
-    """A kind of checkpoint; by default of vision transformers in timm's names, or nearly.
+    """A kind of checkpoint, by default of any network, with its own names.
 
     Attributes:
         name: For the argument ``layout``.
-        position_rule: How tables of positions are resized by the code that made the weights.
-        remainder: What becomes in it of pixels that are no whole patch, see :class:`mmdssl.models.VisionTransformer`.
-        norm_eps: Epsilon of its norms.
         ignored: Patterns of our names of what is left out, and why.
     """
     name: str
-    position_rule = 'size'
-    remainder = 'pad'
-    norm_eps = 1e-6
     ignored: tuple[tuple[str, str], ...] = NO_PART
 
     def fits(self, net: Network) -> bool:
         """Whether a network looks like it; of several layouts, the first one is taken."""
         raise NotImplementedError
 
-    def read(self, net: Network) -> tuple[dict[str, Tensor], dict, dict[str, str]]:
-        """Tensors under our names and in our shapes, config of their backbone, and why other tensors were ignored, by their full names.
-
-        In the config, ``arch.num_heads`` is None where nothing implies it.
-        """
-        state, ignored = self.translate(net)
-        if 'mask_token' in state:
-            state['mask_token'] = state['mask_token'].reshape(1, 1, -1)
-        if 'reg_token' in state and state['reg_token'].shape[1:2] == (0, ):
-            del state['reg_token']
-        check_shapes(net.path, state)
-        self.complete(net, state)
-        config = self.config(net, state)
-        sizes = sizes_of(config)
-        if config.get('position') == 'rotary' and sizes['num_heads']:  # which other libraries' files do without
-            state.setdefault('rope_periods', rotary_periods(sizes['embed_dim'] // sizes['num_heads']))
-        return state, config, ignored
-
-    def translate(self, net: Network) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """The tensors under our names, and why others were ignored."""
+    def read(self, net: Network) -> Pretrained:
+        """What there is of a network, and why the rest of the file is ignored."""
+        self.check(net)
         state, ignored = {}, dict.fromkeys(net.others, 'outside the backbone')
         for name, tensor in net.state.items():
             ours = self.rename(name)
@@ -81,16 +100,64 @@ class Layout:
                 ignored[f'{net.prefix}{name}'] = reason
             else:
                 state[ours] = tensor
-        return state, ignored
+        self.complete(net, state)
+        return Pretrained(net.path, self.name, net.prefix, state, self.config(net, state), ignored, net.pixels)
+
+    def check(self, net: Network) -> None:
+        """Refuse networks that nothing of ours computes, and weights with which nothing is computed."""
+        net.refuse_unsupported()
+        check_weights(net.path, net.state)
 
     def rename(self, name: str) -> str:
         """Our name of a tensor."""
+        return name
+
+    def complete(self, net: Network, state: dict[str, Tensor]) -> None:
+        """Bring tensors that others keep in another shape to ours."""
+
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
+        """Config of the backbone for tensors of ours."""
+        raise NotImplementedError
+
+    def written(self, given: Pretrained) -> Written:
+        """A backbone in this layout, which is one of those that are written.
+
+        Raises:
+            InputError: The layout cannot hold it.
+        """
+        raise NotImplementedError
+
+
+class TransformerLayout(Layout):
+    """Vision transformers in timm's names, or nearly.
+
+    Attributes:
+        position_rule: How tables of positions are resized by the code that made the weights.
+        remainder: What becomes in it of pixels that are no whole patch, see :class:`mmdssl.models.VisionTransformer`.
+        norm_eps: Epsilon of its norms.
+    """
+    position_rule = 'size'
+    remainder = 'pad'
+    norm_eps = 1e-6
+
+    def read(self, net: Network) -> Pretrained:
+        given = super().read(net)
+        sizes = sizes_of(given.config)
+        if given.config.get('position') == 'rotary' and sizes['num_heads']:  # which other libraries' files do without
+            given.state.setdefault('rope_periods', rotary_periods(sizes['embed_dim'] // sizes['num_heads']))
+        return given
+
+    def rename(self, name: str) -> str:
         for pattern, replacement in RENAMES:
             name = re.sub(pattern, replacement, name)
         return name
 
     def complete(self, net: Network, state: dict[str, Tensor]) -> None:
-        """Bring tensors that others keep in another shape to ours."""
+        if 'mask_token' in state:
+            state['mask_token'] = state['mask_token'].reshape(1, 1, -1)
+        if 'reg_token' in state and state['reg_token'].shape[1:2] == (0, ):
+            del state['reg_token']
+        check_shapes(net.path, state)
         _stack_qkv(state)
         _split_gates(state)
         _share_relative_positions(state)
@@ -119,39 +186,10 @@ class Layout:
             return 16
         return width // 64 if width % 64 == 0 else None
 
-    def written(self, config: dict, state: dict[str, Tensor], path: str) -> Written:
-        """A backbone of a config and of tensors of ours in this layout, which is one of those that are written.
 
-        Args:
-            config: Of the backbone.
-            state: Its tensors.
-            path: Where they are from, for messages.
-
-        Raises:
-            InputError: The layout cannot hold it.
-        """
-        raise NotImplementedError
-
-
-@dataclass
-class Written:
-    """What becomes of a backbone in a layout.
-
-    Attributes:
-        state: Its tensors.
-        left_out: Names of those without a place.
-        beside: Texts of further files, by name.
-        how: The lines of Python that load it, with ``{file}`` and ``{folder}`` for where it is; empty where no line does.
-    """
-    state: dict[str, Tensor]
-    left_out: list[str] = field(default_factory=list)
-    beside: dict[str, str] = field(default_factory=dict)
-    how: str = ''
-
-
-def with_table(config: dict, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with fixed positions written out as the table that other libraries need."""
-    config = {**DEFAULTS, **config}
+def with_table(given: Pretrained) -> dict[str, Tensor]:
+    """The tensors, with fixed positions written out as the table that other libraries need."""
+    config, state = {**DEFAULTS, **given.config}, given.state
     if config['position'] != 'sincos' or 'pos_embed' in state:
         return dict(state)
     weight, side = state['patch_embed.proj.weight'], config['img_size'] // config['patch_size']
@@ -160,15 +198,15 @@ def with_table(config: dict, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**state, 'pos_embed': torch.cat([cls, patches], dim=1).to(weight)}
 
 
-def keyless_bias(config: dict, name: str, bias: Tensor, path: str) -> tuple[Tensor, Tensor]:
+def keyless_bias(given: Pretrained, name: str) -> tuple[Tensor, Tensor]:
     """The parts of a bias of ``qkv`` that belong to queries and values.
 
     Raises:
         InputError: Keys use theirs.
     """
-    q, k, v = bias.chunk(3)
-    if k.any() and config.get('key_bias', True):
-        raise InputError(f'{path} cannot be written for a network whose keys have no bias: {name} has one')
+    q, k, v = given.state[name].chunk(3)
+    if k.any() and given.config.get('key_bias', True):
+        raise InputError(f'{given.path} cannot be written for a network whose keys have no bias: {name} has one')
     return q, v
 
 

@@ -4,14 +4,12 @@ A new one is a class with an entry in :data:`LAYOUTS`.
 """
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from mmdssl.checkpoint.architecture import check_config, is_our_vit, resnet_config
 from mmdssl.checkpoint.huggingface import HuggingFace, from_huggingface
-from mmdssl.checkpoint.layout import NO_PART, Layout, Written
+from mmdssl.checkpoint.layout import NO_PART, Layout, Pretrained, TransformerLayout, Written
 from mmdssl.checkpoint.networks import Network
 from mmdssl.checkpoint.of_timm import OfTimm, Timm
 from mmdssl.errors import InputError
@@ -24,26 +22,26 @@ class ResNet(Layout):
     def fits(self, net: Network) -> bool:
         return 'layer1.0.conv1.weight' in net.state
 
-    def read(self, net: Network) -> tuple[dict[str, Tensor], dict, dict[str, str]]:
-        state, ignored = self.translate(net)
-        return state, resnet_config(state, net.stored), ignored
-
-    def rename(self, name: str) -> str:
-        return name
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
+        return resnet_config(state, net.stored)
 
 
 class OwnNetwork(Layout):
     """A network of ours that is no vision transformer of ours, in a file with its config."""
     name = 'mmdssl'
+    ignored = ()
 
     def fits(self, net: Network) -> bool:
         return net.own is not None and not is_our_vit(net.own)
 
-    def read(self, net: Network) -> tuple[dict[str, Tensor], dict, dict[str, str]]:
-        return dict(net.state), net.own, dict.fromkeys(net.others, 'outside the backbone')
+    def check(self, net: Network) -> None:
+        """The network itself tells what its weights should be."""
+
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
+        return net.own
 
 
-class Own(Layout):
+class Own(TransformerLayout):
     """Our vision transformer, in a file with its config, in whoever's names."""
     name = 'mmdssl'
     ignored = ()
@@ -59,17 +57,17 @@ class Own(Layout):
         if net.own is not None and not net.own.get('mask_token'):
             state.pop('mask_token', None)  # which some of Hugging Face's models have all the same
 
-    def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         if net.own is None:  # somebody said that it is ours
             return super().config(net, state, position=None)
         check_config(net.path, net.own, state)
         return net.own
 
-    def written(self, config: dict, state: dict[str, Tensor], path: str) -> Written:
-        return Written(dict(state), how='from mmdssl.checkpoint import load_backbone\nmodel = load_backbone({file})')
+    def written(self, given: Pretrained) -> Written:
+        return Written(dict(given.state), how='from mmdssl.checkpoint import load_backbone\nmodel = load_backbone({file})')
 
 
-class DINOv3(Layout):
+class DINOv3(TransformerLayout):
     """The authors' names, or those of timm's."""
     name = 'dinov3'
     norm_eps = 1e-5
@@ -81,15 +79,15 @@ class DINOv3(Layout):
 
     def complete(self, net: Network, state: dict[str, Tensor]) -> None:
         """Of the biases, the part of the keys is masked; the largest network has none, nor has timm's where they became zero."""
+        super().complete(net, state)
         for name in [name for name in state if name.endswith('.qkv.bias_mask')]:
             mask = state.pop(name)
             state[name.removesuffix('_mask')] = state[name.removesuffix('_mask')] * mask
-        super().complete(net, state)
         weights = [name for name in state if name.endswith('.qkv.weight')]
         if not any(name.endswith('.qkv.bias') for name in state):
             state.update({name.replace('weight', 'bias'): torch.zeros_like(state[name][:, 0]) for name in weights})
 
-    def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         return super().config(net, state, position='rotary')
 
     def num_heads(self, net: Network, width: int) -> int | None:
@@ -98,7 +96,7 @@ class DINOv3(Layout):
         return width // head_dim if width % head_dim == 0 else None
 
 
-class BEiT(Layout):
+class BEiT(TransformerLayout):
     name = 'beit'
 
     def fits(self, net: Network) -> bool:
@@ -110,45 +108,48 @@ class BEiT(Layout):
             raise InputError(f'{net.path} is not supported: the rotary positions of EVA-02, which are other ones than ours')
 
 
-class DINOv2(Layout):
+class DINOv2(TransformerLayout):
     name = 'dinov2'
 
     def fits(self, net: Network) -> bool:
         return net.has(r'^register_tokens$|^blocks\.\d+\.\d+\.') or net.has(r'ls1\.gamma$') and 'mask_token' in net.state
 
-    def config(self, net: Network, state: dict[str, Tensor], **facts: Any) -> dict:
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         return super().config(net, state, position_rule='antialias' if 'reg_token' in state else 'dino')  # changed with the registers
 
 
-class PQCL(Layout):
-    name = 'pqcl'
+class DINO(TransformerLayout):
+    name = 'dino'
     position_rule = 'dino'
     remainder = 'cut'
+
+    def fits(self, net: Network) -> bool:
+        return 'patch_embed.proj.weight' in net.state
+
+
+class PQCL(DINO):
+    name = 'pqcl'
     ignored = (*NO_PART, (r'(query_block|norm2)\.', "not used by its own forward (authors' release of PQCL)"))
 
     def fits(self, net: Network) -> bool:
         return net.has(r'^query_block\.') or net.has('^masked_embed$') and net.table_is_sincos(True)
 
 
-class IBOT(Layout):
+class IBOT(DINO):
     name = 'ibot'
-    position_rule = 'dino'
-    remainder = 'cut'
 
     def fits(self, net: Network) -> bool:
         return any(name.endswith('masked_embed') for name in [*net.state, *net.others])
 
 
-class SelfPatch(Layout):
+class SelfPatch(DINO):
     name = 'selfpatch'
-    position_rule = 'dino'
-    remainder = 'cut'
 
     def fits(self, net: Network) -> bool:
         return not net.has(r'^(cls_token|norm\.|fc_norm\.|head\.)')
 
 
-class MoCoV3(Layout):
+class MoCoV3(TransformerLayout):
     """ViT-S has 12 heads, like ViT-B. By its fixed positions alone, BAM's backbone is taken for it."""
     name = 'mocov3'
 
@@ -167,21 +168,12 @@ class BAM(MoCoV3):
         return any('.proj_head.' in name for name in net.others)
 
 
-class MAE(Layout):
+class MAE(TransformerLayout):
     name = 'mae'
     ignored = (*NO_PART, ('decoder_', 'decoder of MAE'), ('mask_token$', 'belongs to the decoder'))
 
     def fits(self, net: Network) -> bool:
         return net.has('^decoder_') or net.table_is_sincos(True)
-
-
-class DINO(Layout):
-    name = 'dino'
-    position_rule = 'dino'
-    remainder = 'cut'
-
-    def fits(self, net: Network) -> bool:
-        return 'patch_embed.proj.weight' in net.state
 
 
 # Asked in turn. Where names do not tell two apart, values do (the fixed positions of MAE and of MoCo v3), or the kind of file.
@@ -194,12 +186,9 @@ def recognise(net: Network, forced: str | None = None) -> Layout:
     """The layout of a network, or the one named ``forced``.
 
     Raises:
-        InputError: There is no layout of that name, or the network is one that cannot be loaded.
+        InputError: There is no layout of that name.
     """
     known = {layout.name: layout for layout in LAYOUTS}
     if forced is not None and forced not in known:
         raise InputError(f'unknown layout {forced!r}: use one of {", ".join(known)}')
-    layout = known[forced] if forced else next(layout for layout in LAYOUTS if layout.fits(net))
-    if not isinstance(layout, (OwnNetwork, OfTimm)):
-        net.refuse_unsupported()
-    return layout
+    return known[forced] if forced else next(layout for layout in LAYOUTS if layout.fits(net))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from mmdssl.errors import InputError
@@ -15,6 +16,8 @@ from mmdssl.models.layers.position import integer_grid, sincos2d
 # A tensor that only a vision transformer (of timm's names, or Hugging Face's) or a ResNet has; in front is the prefix.
 ANCHORS = ('patch_embed.proj.weight', 'embeddings.patch_embeddings.projection.weight', 'embeddings.patch_embeddings.weight',
            'layer1.0.conv1.weight')
+# Of the pixels of natural images, which almost all weights take.
+IMAGENET = dict(mean=list(IMAGENET_DEFAULT_MEAN), std=list(IMAGENET_DEFAULT_STD))
 DEEPEST = 8  # dicts inside dicts; what contains itself has no end
 WRAPPERS = re.compile(r'\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 
@@ -26,7 +29,6 @@ STUDENTS = {'student', 'base_encoder', 'encoder_q', 'online', 'online_net', 'onl
 UNSUPPORTED = (
     (r'(^|\.)layers\.\d+\.blocks\.', 'Swin'),
     (r'(^|\.)layers\.\d+\.(ln1|attn\.attn)\.', "mmpretrain's and mmseg's own vision transformers"),
-    (r'(^|\.)(stages|stem)\.\d', 'hierarchical networks and ResNets with a deep stem'),
     (r'embeddings\.patch_embeddings\.proj\.', 'V-JEPA, a network of videos'),
     (r'\.mlp\.(norm|ffn_ln)\.|\.attn\.(q_proj|inner_attn_ln)\.|(^|\.)rope\.', 'EVA-02, whose MLPs and rotary positions are others'),
     (r'(dist_token|distillation_token)$', 'the distillation token of DeiT'),
@@ -51,6 +53,7 @@ class Network:
         stored: The config that the file carries, whoever's it is; empty without one.
         beside: What ``config.json`` in the same folder says; empty without one.
         safetensors: Whether the file is in that format.
+        pixels: ``mean`` and ``std`` of red, green and blue, from 0 to 1, by which its images are normalised.
     """
     path: str
     prefix: str
@@ -60,6 +63,7 @@ class Network:
     stored: dict = field(default_factory=dict)
     beside: dict = field(default_factory=dict)
     safetensors: bool = False
+    pixels: dict[str, list[float]] = field(default_factory=lambda: dict(IMAGENET))
 
     def has(self, pattern: str) -> bool:
         return any(re.search(pattern, name) for name in self.state)
@@ -94,6 +98,15 @@ def unsupported(tensors: dict[str, Tensor]) -> str | None:
         if f'.{name}'.endswith('.patch_embed.proj.weight') and tensor.dim() == 5:
             return (f'V-JEPA and other networks of videos cut time into patches too ({name} is of shape '
                     f'{"x".join(map(str, tensor.shape))}): give a network of images')
+    widths: dict[str, int] = {}  # of what is hierarchical, they grow
+    for name, tensor in tensors.items():
+        if (stage := re.search(r'(^|\.)stages\.\d+\.', name)) and tensor.dim():
+            widths[stage[0]] = max(len(tensor), widths.get(stage[0], 0))
+    if len(set(widths.values())) > 1:
+        return f'hierarchical networks cannot be loaded (the stages of this one are {", ".join(map(str, widths.values()))} wide)'
+    stem = next((name for name in tensors if re.match(r'(stem|conv1)\.\d+\.', name)), None)
+    if stem and 'layer1.0.conv1.weight' in tensors:
+        return f'ResNets with a deep stem cannot be loaded (it has {stem})'
     found = ((what, name) for pattern, what in UNSUPPORTED for name in tensors if re.search(pattern, name))
     return next((f'{what} cannot be loaded (it has {name})' for what, name in found), None)
 
@@ -130,8 +143,9 @@ def find_network(tensors: dict[str, Tensor], path: str, network: str | None = No
         prefixes = next(filter(None, found), set())
     if not prefixes:
         Network(path, '', tensors).refuse_unsupported()
-        raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors)}): give a checkpoint of one, or '
-                         "write the config yourself (mmdssl.TimmBackbone), with init_cfg=dict(type='SSLPretrained', ...)")
+        raise InputError(f'{path} holds no vision transformer or ResNet that is known ({some(tensors) or "no tensor at all"}): give a '
+                         'checkpoint of one, or write the config yourself (mmdssl.TimmBackbone), with '
+                         "init_cfg=dict(type='SSLPretrained', ...)")
     prefix = _choose(prefixes, path, network)
     state = {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     outer = prefix.removesuffix('beit.')

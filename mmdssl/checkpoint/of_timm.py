@@ -6,88 +6,107 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import to_2tuple
 from torch import Tensor
 
 from mmdssl.checkpoint.architecture import ARCHITECTURES, DEFAULTS, is_our_vit, is_resnet, sizes_of
-from mmdssl.checkpoint.layout import Layout, Written, keyless_bias, with_table
+from mmdssl.checkpoint.layout import Layout, Pretrained, TransformerLayout, Written, keyless_bias, with_table
 from mmdssl.checkpoint.networks import Network, unsupported
+from mmdssl.checkpoint.weights import check_weights
 
 
-class Timm(Layout):
-    """A plain network without a head is taken for timm's in a safetensors file, and for DINO's otherwise."""
+class Timm(TransformerLayout):
+    """A plain network without a head or LayerScale is taken for timm's in a safetensors file, and for DINO's otherwise."""
     name = 'timm'
     position_rule = 'antialias'
 
     def fits(self, net: Network) -> bool:
-        return net.safetensors or net.has(r'^(head|fc_norm)\.|^reg_token$')
+        return net.safetensors or net.has(r'^(head|fc_norm)\.|^reg_token$|\.ls1\.gamma$')
 
-    def written(self, config: dict, state: dict[str, Tensor], path: str) -> Written:
-        if not is_our_vit(config):
-            return Written(dict(state), how=_how_to_load(config, state))
-        left_out = [name for name in ('mask_token', 'rope_periods') if name in state]
-        out = {name: tensor for name, tensor in with_table(config, state).items() if name not in left_out}
-        if 'reg_token' in out and 'pos_embed' in out:  # registers have slots, unless CLS has none (no_embed_class)
-            cls, patches = out['pos_embed'][:, :1], out['pos_embed'][:, 1:]
-            slots = [cls, torch.zeros_like(out['reg_token'])] if cls.any() else []
-            out['pos_embed'] = torch.cat([*slots, patches], dim=1)
-        if config.get('relative_position') or config.get('position') == 'rotary':  # timm's Beit and Eva
-            out = {re.sub(r'\.ls([12])\.gamma$', r'.gamma_\1', name): tensor for name, tensor in out.items()}
-            for name in [name for name in out if name.endswith('attn.qkv.bias')]:
-                q, v = keyless_bias(config, name, out.pop(name), path)
-                out[name.replace('qkv.bias', 'q_bias')], out[name.replace('qkv.bias', 'v_bias')] = q, v
+    def written(self, given: Pretrained) -> Written:
+        out, left_out = dict(given.state), []
+        if is_our_vit(given.config):
+            left_out = [name for name in ('mask_token', 'rope_periods') if name in out]
+            out = _as_timm_has_it(given, {name: tensor for name, tensor in with_table(given).items() if name not in left_out})
+        call, images = (_call_of_ours(given, out) if is_our_vit(given.config) else _call_of_theirs(given)), _images(given)
+        if call is None:
+            return Written(out, left_out)
+        name, args, norm_eps = call
+        options = ''.join(f', {key}={value!r}' for key, value in args.items())
+        imports, norm, beside = '', '', {}
+        if norm_eps:  # which only a program can tell timm
+            imports, norm = 'from functools import partial\nfrom torch import nn\n', f', norm_layer=partial(nn.LayerNorm, eps={norm_eps})'
         else:
-            for name in [name for name in out if '.mlp.fc1_g.' in name]:
-                out[name.replace('fc1_g', 'fc1')] = torch.cat([out.pop(name), out.pop(name.replace('fc1_g', 'fc1_x'))])
-        return Written(out, left_out, how=_how_to_load(config, out))
+            beside['config.json'] = dict(architecture=name, num_classes=0, model_args=args, pretrained_cfg=images, mmdssl=given.config)
+        return Written(out, left_out, beside, (
+            f'import timm\n{imports}model = timm.create_model({name!r}, num_classes=0, checkpoint_path={{file}}{options}{norm},\n'
+            f'                          pretrained_cfg_overlay={images!r})\n'
+            'transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))'))
 
 
-def _how_to_load(config: dict, state: dict[str, Tensor]) -> str:
-    """The lines that build timm's network from a file, as far as timm has it; empty otherwise."""
-    if not is_our_vit(config):
-        name = f'resnet{config["depth"]}' if is_resnet(state) and 'depth' in config else config.get('name')
-        args = config.get('model_args', {})
-        if set(config) - {'type', 'name', 'model_args', 'depth'} or not timm.is_model(str(name)):
-            return ''
-        return _create(name, args)
-    full, sizes = {**DEFAULTS, **config}, sizes_of(config)
-    known = next((name for name, known in ARCHITECTURES.items() if known == sizes), None)
-    gated, rotary, scaled = full['mlp'] == 'swiglu', full['position'] == 'rotary', 'blocks.0.ls1.gamma' in state
-    wanted: dict[str, Any] = dict(img_size=full['img_size'], patch_size=full['patch_size'], mlp_ratio=full['mlp_ratio'], **sizes)
-    given: dict[str, Any] = dict(img_size=224, patch_size=16, mlp_ratio=4., **ARCHITECTURES[known or 'base'])
-    side, norm_eps = full['img_size'] // full['patch_size'], 1e-6
-    if full['relative_position']:
-        if not full['final_norm']:
-            return ''
-        name = 'beit_base_patch16_224'
-        given = {**given, **ARCHITECTURES['base'], 'init_values': .1, 'use_abs_pos_emb': False, 'global_pool': 'avg'}
-        wanted.update(init_values=.1 if 'blocks.0.gamma_1' in state else None, use_abs_pos_emb='pos_embed' in state, global_pool='token')
-    elif rotary:
-        if not (full['final_norm'] and full['class_token']):
-            return ''
-        name, norm_eps = 'vit_base_patch16_dinov3_qkvb', 1e-5
-        given = {**given, **ARCHITECTURES['base'], 'init_values': 1e-5, 'num_reg_tokens': 4, 'global_pool': 'avg', 'swiglu_mlp': False}
-        wanted.update(init_values=1e-5 if 'blocks.0.gamma_1' in state else None, num_reg_tokens=full['num_registers'], swiglu_mlp=gated,
-                      global_pool='token', **(dict(swiglu_align_to=1) if gated else {}))
+def _as_timm_has_it(given: Pretrained, out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names and shapes of timm's VisionTransformer, Beit or Eva."""
+    if 'reg_token' in out and 'pos_embed' in out:  # registers have slots, unless CLS has none (no_embed_class)
+        cls, patches = out['pos_embed'][:, :1], out['pos_embed'][:, 1:]
+        slots = [cls, torch.zeros_like(out['reg_token'])] if cls.any() else []
+        out['pos_embed'] = torch.cat([*slots, patches], dim=1)
+    if given.config.get('relative_position') or given.config.get('position') == 'rotary':
+        out = {re.sub(r'\.ls([12])\.gamma$', r'.gamma_\1', name): tensor for name, tensor in out.items()}
+        for name in [name for name in out if name.endswith('attn.qkv.bias')]:
+            del out[name]
+            out[name.replace('qkv.bias', 'q_bias')], out[name.replace('qkv.bias', 'v_bias')] = keyless_bias(given, name)
     else:
-        name = 'vit_giant_patch14_dinov2' if gated else f'vit_{known or "base"}_patch16_224'
-        given = dict(init_values=1e-5, mlp_ratio=0) if gated else {**given, 'init_values': None}
-        given.update(reg_tokens=0, class_token=True, final_norm=True, no_embed_class=False)
-        wanted.update(init_values=1e-5 if scaled else None, mlp_ratio=full['mlp_ratio'] * (1 + gated), reg_tokens=full['num_registers'],
-                      class_token=full['class_token'], final_norm=full['final_norm'],
-                      no_embed_class=bool(full['num_registers']) and state['pos_embed'].shape[1] == side**2)
-        if not full['class_token']:
-            wanted.update(global_pool='avg', fc_norm=False)
-    options = {key: value for key, value in wanted.items() if key not in given or given[key] != value}
-    return _create(name, options, None if full['norm_eps'] == norm_eps else full['norm_eps'])
+        for name in [name for name in out if '.mlp.fc1_g.' in name]:
+            out[name.replace('fc1_g', 'fc1')] = torch.cat([out.pop(name), out.pop(name.replace('fc1_g', 'fc1_x'))])
+    return out
 
 
-def _create(name: str, args: dict, norm_eps: float | None = None) -> str:
-    options = ''.join(f', {key}={value!r}' for key, value in args.items())
-    imports = 'import timm\n'
-    if norm_eps is not None:
-        imports += 'from functools import partial\nfrom torch import nn\n'
-        options += f', norm_layer=partial(nn.LayerNorm, eps={norm_eps})'
-    return f'{imports}model = timm.create_model({name!r}, num_classes=0, checkpoint_path={{file}}{options})'
+def _images(given: Pretrained) -> dict[str, Any]:
+    """What ``pretrained_cfg`` says of images as the protocols of this package see them."""
+    size = {**DEFAULTS, **given.config}['img_size'] if is_our_vit(given.config) else given.config.get('model_args', {}).get('img_size')
+    known = dict(input_size=(3, *to_2tuple(size))) if size else {}
+    return dict(known, **given.pixels, interpolation='bicubic', crop_pct=0.875)
+
+
+def _call_of_theirs(given: Pretrained) -> tuple[str, dict[str, Any], None] | None:
+    """How timm builds a network that is not our own: its name and arguments; None where it cannot."""
+    config = given.config
+    name = f'resnet{config["depth"]}' if is_resnet(given.state) and 'depth' in config else str(config.get('name'))
+    own = set(config) - {'type', 'name', 'model_args', 'depth'}
+    return (name, config.get('model_args', {}), None) if timm.is_model(name) and not own else None
+
+
+def _call_of_ours(given: Pretrained, out: dict[str, Tensor]) -> tuple[str, dict[str, Any], float | None] | None:
+    """The same of our vision transformer, whose tensors there are ``out``, and the epsilon of its norms unless the name implies it."""
+    config, sizes = {**DEFAULTS, **given.config}, sizes_of(given.config)
+    gated, registers, scaled = config['mlp'] == 'swiglu', config['num_registers'], config['layer_scale'] is not None
+    args = dict(img_size=config['img_size'], patch_size=config['patch_size'], mlp_ratio=config['mlp_ratio'], **sizes)
+    usual = dict(img_size=224, patch_size=16, mlp_ratio=4., **ARCHITECTURES['base'])  # what goes with the name
+    norm_eps = 1e-6
+    if config['relative_position']:
+        if not config['final_norm']:
+            return None
+        name = 'beit_base_patch16_224'
+        args.update(init_values=.1 if scaled else 0., use_abs_pos_emb='pos_embed' in out, global_pool='token')
+        usual.update(init_values=.1, use_abs_pos_emb=False)
+    elif config['position'] == 'rotary':
+        if not (config['final_norm'] and config['class_token'] and scaled):
+            return None
+        name, norm_eps = 'vit_base_patch16_dinov3_qkvb', 1e-5
+        args.update(num_reg_tokens=registers, swiglu_mlp=gated, swiglu_align_to=int(gated), global_pool='token')
+        usual.update(num_reg_tokens=4, swiglu_mlp=False, swiglu_align_to=0)
+    else:
+        known = next((known for known, same in ARCHITECTURES.items() if same == sizes), 'base')
+        name = 'vit_giant_patch14_dinov2' if gated else f'vit_{known}_patch16_224'
+        args.update(mlp_ratio=config['mlp_ratio'] * (1 + gated), init_values=1e-5 if scaled else None, reg_tokens=registers,
+                    class_token=config['class_token'], final_norm=config['final_norm'],
+                    no_embed_class=registers > 0 and out['pos_embed'].shape[1] == (config['img_size'] // config['patch_size'])**2)
+        usual = dict(init_values=1e-5) if gated else dict(usual, init_values=None, **ARCHITECTURES[known])
+        usual.update(reg_tokens=0, class_token=True, final_norm=True, no_embed_class=False)
+        if not config['class_token']:
+            args.update(global_pool='avg', fc_norm=False)
+    args = {key: value for key, value in args.items() if key not in usual or usual[key] != value}
+    return name, args, None if config['norm_eps'] == norm_eps else config['norm_eps']
 
 
 class OfTimm(Layout):
@@ -99,11 +118,10 @@ class OfTimm(Layout):
         named = timm.is_model(str(net.beside.get('architecture')))
         return net.has(r'^(norm_pre|attn_pool)\.') or named and unsupported(net.state) is not None
 
-    def read(self, net: Network) -> tuple[dict[str, Tensor], dict, dict[str, str]]:
-        state, ignored = self.translate(net)
+    def check(self, net: Network) -> None:
+        check_weights(net.path, net.state)
+
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         config = dict(type='mmdssl.TimmBackbone', name=net.beside.get('architecture'))  # no shape tells CLIP's two activations apart
         args = net.beside.get('model_args')
-        return state, dict(config, model_args=args) if args else config, ignored
-
-    def rename(self, name: str) -> str:
-        return name
+        return dict(config, model_args=args) if args else config

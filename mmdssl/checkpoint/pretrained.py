@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 import warnings
 from collections.abc import Sequence
@@ -29,15 +30,18 @@ from mmdssl.checkpoint.architecture import (
     is_resnet,
     is_vit,
     own_config,
+    run_model,
     side_of_frame,
     sizes_of,
     stored_config,
+    stored_pixels,
 )
 from mmdssl.checkpoint.config_data import check_buildable
 from mmdssl.checkpoint.download import is_address
 from mmdssl.checkpoint.files import read_checkpoint, read_safetensors
+from mmdssl.checkpoint.layout import Pretrained
 from mmdssl.checkpoint.layouts import recognise
-from mmdssl.checkpoint.networks import ANCHORS, find_network, flatten, is_sincos, some
+from mmdssl.checkpoint.networks import ANCHORS, IMAGENET, find_network, flatten, is_sincos, some
 from mmdssl.checkpoint.of_timm import OfTimm
 from mmdssl.checkpoint.weights import check_weights
 from mmdssl.errors import InputError
@@ -47,29 +51,6 @@ from mmdssl.registry import MODELS
 
 # Facts that no shape shows.
 HIDDEN = ('num_heads', 'position_rule', 'img_size', 'norm_eps', 'style')
-
-
-@dataclass
-class Pretrained:
-    """A backbone read from a checkpoint.
-
-    Attributes:
-        path: Of the file.
-        layout: Name of its layout, see :data:`mmdssl.checkpoint.layouts.LAYOUTS`.
-        prefix: Where in the file it was, for instance ``'teacher.module.backbone.'``.
-        state: Its tensors under our names, which are timm's and torchvision's.
-        config: Config to build it from; ``arch.num_heads`` is None where nothing implies it.
-        ignored: Why the file's other tensors are not among them, by their names in the file.
-    """
-    path: str
-    layout: str
-    prefix: str
-    state: dict[str, Tensor]
-    config: dict
-    ignored: dict[str, str]
-
-    def __str__(self) -> str:
-        return f'{self.path} ({self.layout})'
 
 
 @dataclass
@@ -119,19 +100,17 @@ def read_pretrained(path: str | Path, network: str | None = None, layout: str | 
     path = str(path)
     in_safetensors = urlsplit(path).path.endswith('.safetensors') if is_address(path) else path.endswith('.safetensors')
     content, metadata = read_safetensors(path) if in_safetensors else (read_checkpoint(path), {})
-    tensors = flatten(content)
-    beside = _config_json(path)
+    tensors, model, facts = flatten(content), run_model(content), metadata or content
+    beside, processor = (_json_beside(path, name) for name in ('config.json', 'preprocessor_config.json'))
     theirs = any('embeddings.patch_embeddings.' in name for name in tensors)
-    stored = stored_config(content, metadata, beside if theirs else {})
+    stored = stored_config(model, facts, beside if theirs else {})
     own = own_config(stored)
     inside = None if own is None or is_our_vit(own) else 'network.' if own['type'].endswith('.TimmBackbone') else ''
     net = find_network(tensors, path, network, inside)
     net.own, net.stored, net.beside, net.safetensors = own, stored, beside, in_safetensors
-    kind = recognise(net, layout)
-    if inside is None:
-        check_weights(path, net.state)
-    state, config, ignored = kind.read(net)
-    given = Pretrained(path, kind.name, net.prefix, state, config, ignored)
+    net.pixels = stored_pixels(model, facts, beside, processor) or net.pixels
+    given = recognise(net, layout).read(net)
+    config = given.config
     if config['type'].startswith('mmdssl.') and not is_our_vit(config) and config.get('name', '') is not None:
         check_buildable(config, path)
         check_fit(given)
@@ -154,18 +133,17 @@ def check_fit(given: Pretrained) -> None:
             raise InputError(f'{given} is no whole ResNet-{given.config["depth"]}: {len(missing)} tensors are missing ({some(missing)}): '
                              'get the whole file')
         return
-    try:
-        network = _drawn(given, 'meta')
-    except InputError:
-        raise
-    except Exception:  # not every class can do without values
+    for device in ('meta', 'cpu'):  # not every class can do without values
         try:
-            network = _drawn(given, 'cpu')
+            network = _drawn(given, device)
+            break
         except InputError:
             raise
         except Exception as error:  # whatever a constructor makes of what somebody put into a file
-            raise InputError(f'{given.path} carries the config {_in_words(given.config)}, of which no network can be built '
-                             f'({type(error).__name__}: {error}): it is damaged, or made with another version') from None
+            failure = f'{type(error).__name__}: {error}'
+    else:
+        raise InputError(f'{given.path} carries the config {_in_words(given.config)}, of which no network can be built ({failure}): it is '
+                         'damaged, or made with another version')
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', '.*copying from a non-meta parameter')
         load_pretrained(network, given)
@@ -187,9 +165,9 @@ def _drawn(given: Pretrained, device: str) -> nn.Module:
         handle.remove()
 
 
-def _config_json(path: str) -> dict:
-    """Hugging Face's ``config.json`` beside one of its files; empty where there is none."""
-    file = Path(path).with_name('config.json')
+def _json_beside(path: str, name: str) -> dict:
+    """What a JSON file in the same folder says; nothing where there is none."""
+    file = Path(path).with_name(name)
     try:
         content = json.loads(file.read_text()) if file.is_file() else {}
     except (ValueError, RecursionError, OSError):
@@ -415,7 +393,8 @@ class SSLPretrained:
         self.overrule = overrule
 
     def __call__(self, module: nn.Module) -> None:
-        report = load_pretrained(module, self.checkpoint, self.network, self.layout, self.overrule)
+        given = read_pretrained(self.checkpoint, self.network, self.layout)
+        report = load_pretrained(module, given, overrule=self.overrule)
         loaded = [*report.matched, *report.resized]
         for name, child in module.named_modules():
             # MMEngine runs the children's own init_weights after this, which would overwrite what was loaded.
@@ -424,3 +403,7 @@ class SSLPretrained:
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'SSLPretrained: load from {self.checkpoint}')
         print_log(str(report), logger='current')
+        if given.pixels != IMAGENET:
+            levels = {name: [round(255 * value, 3) for value in values] for name, values in given.pixels.items()}
+            print_log(f'{given.path} was made with images normalised by {levels} (of 0 to 255): see that data_preprocessor in the config '
+                      'does the same', logger='current', level=logging.WARNING)

@@ -3,8 +3,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmdssl.cli.guard import guarded
+
+if TYPE_CHECKING:
+    from mmdssl.checkpoint.layout import Pretrained, Written
 
 LIBRARIES = dict(mmdssl='mmdssl', timm='timm', huggingface='transformers')  # by mmdssl.checkpoint.convert.FORMS, whose import takes seconds
 
@@ -29,27 +33,27 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmdssl.checkpoint import convert_checkpoint
-    written = convert_checkpoint(args.source, args.target, args.to, args.network, args.layout)
+    from mmdssl.checkpoint import convert_checkpoint, read_pretrained
+    from mmdssl.results.records import read_records
+    source, beside = Path(args.source), Path(args.source).with_name('results.jsonl')
+    records = [record for file in args.records or [beside] * beside.is_file() for record in read_records(file)]
+    given = read_pretrained(args.source, args.network, args.layout)
+    written = convert_checkpoint(given, args.target, args.to)
     print(f'{args.target}: {len(written.state)} tensors as {args.to}, of {args.source}')
     if written.left_out:
         print(f'left out, as {args.to} has no place for them: {", ".join(written.left_out)}')
     if Path(args.target).is_dir():
-        Path(args.target, 'README.md').write_text(_card(args, written))
+        Path(args.target, 'README.md').write_text(_card(Path(args.target), LIBRARIES[args.to], source, given, written, records))
     if written.how:
         print(f'load it with:\n{written.how}')
 
 
-def _card(args: argparse.Namespace, written) -> str:
-    from mmdssl.checkpoint import backbone_config, load_backbone, read_pretrained
+def _card(target: Path, library: str, source: Path, given: Pretrained, written: Written, records: list[dict]) -> str:
+    from mmdssl.checkpoint import backbone_config, load_backbone
     from mmdssl.checkpoint.fingerprint import fingerprint_weights
     from mmdssl.models.backbones.names import backbone_name
     from mmdssl.results.card import model_card, records_of
-    from mmdssl.results.records import fingerprint_file, read_records
-    source, beside = Path(args.source), Path(args.source).with_name('results.jsonl')
-    files = args.records or [beside] * beside.is_file()
-    weights = fingerprint_weights(load_backbone(args.source, network=args.network, layout=args.layout))
-    known = [record for file in files for record in read_records(file)]
-    name = backbone_name(backbone_config(read_pretrained(args.source, args.network, args.layout)))
-    return model_card(Path(args.target).resolve().name, LIBRARIES[args.to], name, source.name, weights, written.how, written.left_out,
-                      records_of(known, weights, fingerprint_file(source) if source.is_file() else ''))
+    from mmdssl.results.records import fingerprint_file
+    name, weights = backbone_name(backbone_config(given)), fingerprint_weights(load_backbone(given))
+    mine = records_of(records, weights, fingerprint_file(source) if source.is_file() else '')
+    return model_card(target.resolve().name, library, name, source.name, weights, given.pixels, written.how, written.left_out, mine)

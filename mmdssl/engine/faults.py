@@ -1,4 +1,4 @@
-"""What goes wrong with machines, in a sentence."""
+"""What goes wrong with machines, and deep inside libraries, in a sentence."""
 from __future__ import annotations
 
 import errno
@@ -63,6 +63,9 @@ def _explain(error: BaseException) -> str | None:
                 'optim_wrapper.accumulative_counts, use --amp bf16, or look with nvidia-smi who else uses the GPU')
     if isinstance(error, MemoryError) or isinstance(error, RuntimeError) and 'MemoryError: ' in text:  # numpy's, from a worker
         return f'the machine ran out of memory: {MEMORY}'
+    if isinstance(error, ValueError) and 'Expected more than 1 value per channel' in text:
+        return ('batch normalisation is not defined for the single value that a lone image gives it, pooled to 1 x 1 as by UperNet: '
+                'raise train_dataloader.batch_size to 2 or more, or set norm_cfg=dict(type="GN", num_groups=32)')
     if not isinstance(error, (OSError, RuntimeError, SafetensorError)):
         return None
     if found := WORKER.search(text):

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mmdssl.results.records import versions
 
 
-def model_card(title: str, library: str, backbone: str, source: str, weights: str, how: str, left_out: Sequence[str],
-               records: Iterable[dict]) -> str:
+def model_card(title: str, library: str, backbone: str, source: str, weights: str, pixels: Mapping[str, Sequence[float]], how: str,
+               left_out: Sequence[str], records: Iterable[dict]) -> str:
     """``README.md`` of a folder, in Markdown with the header that Hugging Face's hub reads.
 
     Args:
@@ -17,6 +17,7 @@ def model_card(title: str, library: str, backbone: str, source: str, weights: st
         backbone: The name of the architecture.
         source: The file that was converted.
         weights: The fingerprint by which records name weights.
+        pixels: ``mean`` and ``std`` of red, green and blue, from 0 to 1.
         how: Lines of Python that load the folder; may be empty.
         left_out: Names of tensors that the form has no place for.
         records: Of these weights, see :func:`mmdssl.results.records.read_records`; each number of the card is one of theirs.
@@ -32,8 +33,8 @@ def model_card(title: str, library: str, backbone: str, source: str, weights: st
     return '\n'.join([
         '---', f'library_name: {library}', 'pipeline_tag: image-feature-extraction', 'tags: [self-supervised-learning, mmdssl]', '---', '',
         f'# {title}', '', f'`{backbone}`' + (f', pretrained without labels by {", ".join(methods)}' if methods else '') + '.',
-        "Images are RGB with values from 0 to 1, normalised by ImageNet's mean (0.485, 0.456, 0.406) and deviation (0.229, 0.224, 0.225).",
-        '',
+        'Images are RGB with values from 0 to 1, normalised by the mean {} and the standard deviation {}.'.format(
+            *(', '.join(f'{value:g}' for value in pixels[key]) for key in ('mean', 'std'))), '',
         *loading, *notes, '## What was measured', '', *table, '', '## Where it is from', '',
         f'Converted from `{source}`; records call these weights `{weights}`. Written with '
         + ', '.join(f'{name} {number}' for name, number in versions().items()) + '.',

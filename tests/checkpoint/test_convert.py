@@ -14,8 +14,10 @@ from releases import RELEASES, bam, behind, beit, beit_finetuned, dino, dinov2, 
 from safetensors.torch import load_file
 from torchvision.transforms import v2
 
-from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained
+from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, read_pretrained, save_backbone
+from mmdssl.checkpoint.networks import IMAGENET
 from mmdssl.errors import InputError
+from mmdssl.registry import MODELS
 
 os.environ['HF_HUB_OFFLINE'] = '1'
 
@@ -56,22 +58,63 @@ def test_round_trips_are_exact(release, form, suffix, tmp_path):
     assert torch.equal(features, load_backbone(source).features(images()))
 
 
-def loaded_as_said(lines: str) -> torch.nn.Module:
-    """What the lines build that the conversion prints."""
+def loaded_as_said(lines: str) -> dict:
+    """What the lines make that the conversion prints."""
     names: dict = {}
     exec(lines, names)
-    return names['model'].eval()
+    return names
 
 
-@pytest.mark.parametrize('release', [dino, bam, mmdssl_run, dinov2, dinov2_registers, selfpatch, beit])
+def beit_unscaled():
+    """Without LayerScale."""
+    release = beit()
+    release.content['model'] = {name: tensor for name, tensor in release.content['model'].items() if 'gamma' not in name}
+    return release
+
+
+def our_transform(side: int, mean: list[float] = IMAGENET['mean'], std: list[float] = IMAGENET['std']) -> v2.Compose:
+    """What the protocols do with an image."""
+    return v2.Compose([v2.ToImage(), v2.Resize(round(side * 8 / 7), v2.InterpolationMode.BICUBIC), v2.CenterCrop(side),
+                       v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+
+
+@pytest.mark.parametrize('release', [dino, bam, mmdssl_run, dinov2, dinov2_registers, selfpatch, beit, beit_unscaled])
 def test_timm_builds_it_by_the_line_that_is_said(release, tmp_path):
+    """From a file, and from a folder, which timm knows by its config.json too."""
     written = convert_checkpoint(saved(release, tmp_path), tmp_path / 'model.safetensors', 'timm')
     assert 'num_classes=0' in written.how
-    model = loaded_as_said(written.how)
+    folder = tmp_path / 'folder'
+    lines = convert_checkpoint(tmp_path / 'source.pth', folder, 'timm').how
+    models = [loaded_as_said(written.how)['model'], loaded_as_said(lines)['model']]
+    if (folder / 'config.json').exists():  # timm can be told of its norms there
+        models.append(timm.create_model(f'local-dir:{folder}', pretrained=True, num_classes=0))
+    assert len(models) == 3 or 'norm_layer' in lines
     expected = load_backbone(tmp_path / 'source.pth').forward_tokens(images())
-    given = model.forward_features(images())
-    torch.testing.assert_close(given[:, model.num_prefix_tokens:], expected.patches, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(model(images()), expected.cls, rtol=1e-4, atol=1e-4)
+    for model in models:
+        given = model.eval().forward_features(images())
+        torch.testing.assert_close(given[:, model.num_prefix_tokens:], expected.patches, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(images()), expected.cls, rtol=1e-4, atol=1e-4)
+        assert json.loads(json.dumps(timm.data.resolve_model_data_config(model))) == dict(
+            IMAGENET, input_size=[3, GRID * PATCH, GRID * PATCH], interpolation='bicubic', crop_pct=0.875, crop_mode='center')
+
+
+@pytest.mark.parametrize('form', ['timm', 'huggingface'])
+def test_the_normalisation_of_the_run_goes_with_its_weights(form, tiny_backbone, tmp_path):
+    """And images are prepared elsewhere as our protocols do it."""
+    pixels = dict(mean=[0.25, 0.5, 0.375], std=[0.5, 0.25, 0.125])
+    config = dict(tiny_backbone, img_size=56)
+    save_backbone(MODELS.build(config), tmp_path / 'ours.safetensors', config, pixels=json.dumps(pixels))
+    convert_checkpoint(tmp_path / 'ours.safetensors', tmp_path / 'again.pth', 'mmdssl')
+    names = loaded_as_said(convert_checkpoint(tmp_path / 'again.pth', tmp_path / form, form).how)
+    assert read_pretrained(tmp_path / form / 'model.safetensors').pixels == pixels
+    image = np.random.default_rng(0).integers(0, 256, (50, 37, 3), np.uint8)
+    prepared = names['transform'](Image.fromarray(image)) if form == 'timm' else names['processor'](
+        Image.fromarray(image), return_tensors='pt').pixel_values[0]
+    expected = our_transform(56, **pixels)(image)
+    assert ((prepared - expected) * torch.tensor(pixels['std'])[:, None, None]).abs().max() < 0.012  # 1 of 255 is that of a resize in them
+    (tmp_path / 'preprocessor_config.json').write_text(json.dumps(dict(image_mean=[0.5] * 3, image_std=[0.25] * 3)))
+    torch.save(dino().content, tmp_path / 'dino.pth')
+    assert read_pretrained(tmp_path / 'dino.pth').pixels == dict(mean=[0.5] * 3, std=[0.25] * 3)
 
 
 def test_timm_builds_a_beit_without_a_final_norm(tmp_path):
@@ -95,7 +138,7 @@ def test_hugging_face_builds_it_from_a_folder(release, tmp_path):
     _, loading = transformers.AutoModel.from_pretrained(tmp_path / 'model', output_loading_info=True, **options)
     assert not any(loading[kind] for kind in ('unexpected_keys', 'mismatched_keys', 'missing_keys'))
     expected = load_backbone(source).forward_tokens(images())
-    given = loaded_as_said(written.how)(images()).last_hidden_state
+    given = loaded_as_said(written.how)['model'].eval()(images()).last_hidden_state
     torch.testing.assert_close(given[:, -GRID * GRID:], expected.patches, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(given[:, 0], expected.cls, rtol=1e-4, atol=1e-4)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / 'model').iterdir()} == {0o666 & ~umask()}
@@ -105,18 +148,6 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def test_the_processor_of_hugging_face_prepares_images_as_our_protocols(tmp_path):
-    transformers = pytest.importorskip('transformers')
-    convert_checkpoint(saved(dino, tmp_path), tmp_path / 'model', 'huggingface')
-    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / 'model')
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 37, 3), np.uint8)
-    side = round(GRID * PATCH * 8 / 7)
-    transform = v2.Compose([v2.ToImage(), v2.Resize(side, v2.InterpolationMode.BICUBIC), v2.CenterCrop(GRID * PATCH),
-                            v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
-    given = processor(Image.fromarray(pixels), return_tensors='pt').pixel_values[0]
-    assert (given - transform(pixels)).abs().max() < 0.05  # a step of the 256 values of a pixel, for one resizes in them
 
 
 def test_what_hugging_face_wrote_comes_back(tmp_path):
@@ -175,3 +206,24 @@ def test_wrong_targets_are_refused(tmp_path):
     with pytest.raises(InputError, match='belongs to something else'):
         convert_checkpoint(source, tmp_path / 'out.safetensors', 'huggingface')
     assert not (tmp_path / 'out.safetensors').exists()
+
+
+def test_a_folder_holds_one_conversion_and_nothing_of_others_is_overwritten(tmp_path):
+    source, folder = saved(dino, tmp_path), tmp_path / 'ours'
+    for form, beside in dict(huggingface={'config.json', 'preprocessor_config.json'}, timm={'config.json'}, mmdssl=set()).items():
+        convert_checkpoint(source, folder, form)
+        assert {path.name for path in folder.iterdir()} == {'model.safetensors', *beside}
+    for name in ('README.md', 'model.safetensors'):
+        (theirs := tmp_path / name.partition('.')[0]).mkdir()
+        (theirs / name).write_text('of somebody else')
+        with pytest.raises(InputError, match=f'{name} is there already and belongs to something else'):
+            convert_checkpoint(source, theirs, 'mmdssl')
+        assert [path.read_text() for path in theirs.iterdir()] == ['of somebody else']
+
+
+def test_one_of_several_parts_is_not_taken_for_a_smaller_network(tmp_path):
+    torch.save(vit_weights(), tmp_path / 'pytorch_model-00001-of-00002.bin')
+    with pytest.raises(InputError, match='one of several parts: put them together first'):
+        read_pretrained(tmp_path / 'pytorch_model-00001-of-00002.bin')
+    torch.save(vit_weights(), tmp_path / 'pytorch_model-00001-of-00001.bin')
+    assert read_pretrained(tmp_path / 'pytorch_model-00001-of-00001.bin').layout == 'dino'

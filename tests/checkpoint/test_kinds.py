@@ -80,5 +80,8 @@ def test_a_torchscript_program_is_named(tmp_path):
 
 
 def test_a_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match='is a folder'):
+    with pytest.raises(InputError, match='is a folder: give the path of a .pth or .safetensors file in it$'):
+        read_checkpoint(tmp_path)
+    (tmp_path / 'model.safetensors').touch()
+    with pytest.raises(InputError, match='such as .*/model.safetensors$'):
         read_checkpoint(tmp_path)

@@ -119,7 +119,7 @@ def test_timm_vision_transformer(options, suffix, tmp_path):
     _randomise(model)
     path = tmp_path / f'model{suffix}'
     _save(model.state_dict(), path)
-    telling = suffix == '.safetensors' or {'reg_tokens', 'num_classes', 'global_pool'} & options.keys()
+    telling = suffix == '.safetensors' or {'reg_tokens', 'num_classes', 'global_pool', 'init_values'} & options.keys()
     assert read_pretrained(path).layout == ('timm' if telling else 'dino')
     backbone = loaded(path, layout='timm')
     assert backbone.position_rule == 'antialias'

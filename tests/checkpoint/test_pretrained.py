@@ -168,12 +168,18 @@ def test_a_whole_detector_in_place_of_its_backbone(save):
     (['backbone.patch_embed.projection.weight', 'backbone.layers.0.ln1.weight'], 'mmpretrain'),
     (['distilled.cls_token', 'embeddings.patch_embeddings.projection.weight', 'embeddings.distillation_token'],
      'distillation token'),
-    (['stem.0.weight', 'stages.0.0.weight'], 'hierarchical'),
+    (['stem.0.weight', 'stages.0.0.weight', 'stages.1.0.weight'], 'no vision transformer or ResNet that is known'),
+    (['layer1.0.conv1.weight', 'conv1.0.weight'], r'ResNets with a deep stem cannot be loaded \(it has conv1.0.weight'),
     (['a.patch_embed.proj.weight', 'b.patch_embed.proj.weight'], 'several networks, a., b.'),
 ])
 def test_what_cannot_be_loaded_is_refused_by_name(names, message, save):
     with pytest.raises(InputError, match=message):
         read_pretrained(save({name: torch.ones(8, 3, 2, 2) for name in names}))
+
+
+def test_a_network_whose_stages_grow_is_hierarchical(save):
+    with pytest.raises(InputError, match=r'hierarchical networks cannot be loaded \(the stages of this one are 8, 16 wide\)'):
+        read_pretrained(save({f'net.stages.{i}.{name}.weight': torch.ones(8 * (1 + i), 2) for i in range(2) for name in 'ab'}))
 
 
 def test_a_vision_transformer_of_mmseg_is_refused_by_name(save):
@@ -274,6 +280,13 @@ def test_init_cfg_in_any_scope(scope, save, said):
         assert torch.equal(backbone.cls_token, vit_weights(seed=1)['cls_token'])
         backbone.init_weights()
     assert len(said) == 1, 'the weights were loaded twice'
+
+
+def test_another_normalisation_than_that_of_natural_images_is_said(save, said):
+    path = save(dino_bare().content)
+    path.with_name('preprocessor_config.json').write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}')
+    vit(init_cfg=dict(type='SSLPretrained', checkpoint=str(path))).init_weights()
+    assert "{'mean': [127.5, 127.5, 127.5], 'std': [127.5, 127.5, 127.5]} (of 0 to 255)" in said[1]
 
 
 class Part(BaseModule):

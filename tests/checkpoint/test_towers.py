@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from mmdssl.checkpoint import backbone_config, load_backbone, load_pretrained, read_pretrained
+from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, load_pretrained, read_pretrained
 from mmdssl.errors import InputError
 from mmdssl.registry import MODELS
 
@@ -21,7 +21,8 @@ def tower(request, tmp_path):
     """A tower in a folder as timm writes it to the hub."""
     model = timm.create_model(request.param, dynamic_img_size=True, num_classes=8 if 'clip' in request.param else 0, **ARGS).eval()
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / 'model.safetensors')
-    (tmp_path / 'config.json').write_text(json.dumps(dict(architecture=request.param, model_args=ARGS, num_classes=8)))
+    (tmp_path / 'config.json').write_text(json.dumps(
+        dict(architecture=request.param, model_args=ARGS, num_classes=8, pretrained_cfg=dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.3]))))
     return request.param, model, tmp_path / 'model.safetensors'
 
 
@@ -49,3 +50,16 @@ def test_without_its_config_a_tower_fits_a_network_that_is_named(tower):
     images = torch.randn(2, 3, 96, 96)
     expected = model.forward_head(model.forward_features(images), pre_logits=True)
     torch.testing.assert_close(backbone.features(images), expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_tower_goes_on_to_timm_with_its_normalisation(tower, tmp_path):
+    _, model, path = tower
+    names: dict = {}
+    exec(convert_checkpoint(path, tmp_path / 'out', 'timm').how, names)
+    images = torch.randn(2, 3, 64, 64)
+    expected = model.forward_head(model.forward_features(images), pre_logits=True)
+    for again in (names['model'], timm.create_model(f'local-dir:{tmp_path / "out"}', pretrained=True, num_classes=0)):
+        torch.testing.assert_close(again.eval()(images), expected)
+        found = timm.data.resolve_model_data_config(again)
+        assert (found['mean'], found['std'], found['input_size'][-1]) == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.3], 64)

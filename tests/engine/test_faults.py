@@ -31,6 +31,12 @@ def in_a_worker(error: Exception) -> Exception:
         return again
 
 
+def test_one_image_that_is_pooled_to_one_pixel_cannot_be_normalised():
+    with pytest.raises(ValueError) as raised:
+        torch.nn.BatchNorm2d(4)(torch.ones(1, 4, 1, 1))
+    assert 'raise train_dataloader.batch_size to 2 or more' in explain_fault(raised.value)
+
+
 @pytest.mark.parametrize('error, sentence', [
     (raised(errno.ENOSPC, 'run/epoch_1.pth'), "no space left on device ('run/epoch_1.pth'): the disk is full, make room"),
     (raised(errno.ENOSPC, '/dev/shm'), 'docker run --shm-size'),

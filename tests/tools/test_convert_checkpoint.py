@@ -38,7 +38,8 @@ def test_a_folder_has_a_card_with_what_was_measured(convert, tiny_backbone, tmp_
     """Of these weights: as they are, and at the start of a training; never of others. The lines on it are those that were printed."""
     backbone, source = MODELS.build(tiny_backbone).eval(), tmp_path / 'backbone.safetensors'
     save_backbone(backbone, source, tiny_backbone)
-    records = [dict(task='knn', method='DINO', metrics=dict(knn_top1=12.5), checkpoint=fingerprint_weights(backbone)),
+    records = [dict(task='knn', dataset_name='fruits', method='DINO', metrics=dict(knn_top1=12.5),
+                    checkpoint=fingerprint_weights(backbone)),
                dict(task='detection', method='MaskRCNN', metrics=dict(box_AP=3.25), checkpoint='other',
                     pretrained=dict(path='elsewhere', sha256=fingerprint_file(source))),
                dict(task='knn', method='MAE', metrics=dict(knn_top1=99.75), checkpoint='other')]
@@ -48,8 +49,10 @@ def test_a_folder_has_a_card_with_what_was_measured(convert, tiny_backbone, tmp_
         assert convert(source, tmp_path / form, '--to', form) == 0
         card, printed = (tmp_path / form / 'README.md').read_text(), capsys.readouterr().out
         assert f'library_name: {library}' in card and 'pretrained without labels by DINO.' in card
-        assert re.findall(r'^\| (\S+) \|.*\| (\S+) \| (\S+) \|  \|$', card, re.M) == [
-            ('knn', 'knn_top1', '12.5'), ('detection', 'box_AP', '3.25')]
+        assert re.findall(r'^\| (\S+) \| (\S*) +\| (\S+) \| (\S+) \|  \|$', card, re.M) == [
+            ('knn', 'fruits', 'knn_top1', '12.5'), ('detection', '', 'box_AP', '3.25')]
+        assert 'the mean 0.485, 0.456, 0.406 and the standard deviation 0.229, 0.224, 0.225' in card
+        assert ('AutoImageProcessor.from_pretrained' in card) == (form == 'huggingface')
         lines = re.search(r'```python\n(.*)\n```', card, re.S)[1]
         assert printed.endswith(f'load it with:\n{lines}\n')
     (tmp_path / 'results.jsonl').unlink()

@@ -305,7 +305,7 @@ def test_own_images_with_labels_elsewhere(main, here, capsys):
     images(here / 'mine', 5)
     (here / 'data').rename(here / 'labelled')
     assert main(['tiny.py', '--data', 'mine', '--knn', 'labelled', '--cfg-options', 'train_cfg.max_epochs=1']) == 0
-    assert [record['epoch'] for record in records(here / 'work_dirs/tiny')] == [0, 1]
+    assert [(record['epoch'], record['dataset_name']) for record in records(here / 'work_dirs/tiny')] == [(0, 'labelled'), (1, 'labelled')]
     assert 'k-NN is off' not in capsys.readouterr().out
 
 

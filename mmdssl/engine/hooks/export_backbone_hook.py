@@ -1,12 +1,15 @@
 """The small file that others use."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 import mmdssl
 from mmdssl.checkpoint import save_backbone
@@ -51,4 +54,13 @@ class ExportBackboneHook(Hook):
     def _export(self, runner: Runner, folder: Path, epoch: int, iteration: int) -> None:
         algorithm = unwrap(runner.model)
         save_backbone(algorithm.backbone, folder / 'backbone.safetensors', config_of(algorithm.backbone, runner.cfg.model),
-                      method=type(algorithm).__name__, epoch=epoch, iteration=iteration, mmdssl=mmdssl.__version__)
+                      method=type(algorithm).__name__, epoch=epoch, iteration=iteration, mmdssl=mmdssl.__version__,
+                      **_pixels(algorithm.data_preprocessor))
+
+
+def _pixels(preprocessor: nn.Module) -> dict[str, str]:
+    """By what images are normalised, from 0 to 1, for those who load the backbone elsewhere."""
+    found = {name: getattr(preprocessor, name, None) for name in ('mean', 'std')}
+    if not all(isinstance(values, torch.Tensor) and values.numel() == 3 for values in found.values()):
+        return {}
+    return dict(pixels=json.dumps({name: [round(value / 255, 6) for value in values.flatten().tolist()] for name, values in found.items()}))

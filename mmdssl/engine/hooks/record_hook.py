@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import Dataset
 
 from mmdssl.checkpoint.config_data import fingerprint_config
 from mmdssl.checkpoint.fingerprint import fingerprint_weights
@@ -32,7 +33,7 @@ class RecordHook(Hook):
     Args:
         task: What was measured, as the published rows call it: ``'knn'``, ``'linear'``, ``'detection'``, ``'segmentation'``,
             ``'video-segmentation'`` ...
-        dataset: Name of the evaluation data, as the published rows have it.
+        dataset: Name of the evaluation data, as the published rows have it; by default that of its folder.
         framework: Head and schedule, as the published rows have it.
         setting: What else numbers must agree in to be compared, such as ``dict(mask=100)``. What the data set, the model and the metric,
             where it is a single one, have of their own in an attribute of that name is added; a ``framework`` in it takes the place
@@ -77,9 +78,17 @@ class RecordHook(Hook):
         for each in (loop.dataloader.dataset, model, *(metrics if len(metrics) == 1 else ())):
             setting.update(getattr(each, 'setting', {}))
         labels = dict(self.labels, setting=setting)
+        labels['dataset_name'] = labels['dataset_name'] or _folder_name(loop.dataloader.dataset)
         if 'framework' in setting:
             labels['framework'] = setting.pop('framework')
         return {key: value for key, value in labels.items() if value}
+
+
+def _folder_name(dataset: Dataset) -> str:
+    """The folder of a data set, above that of its split."""
+    root = Path(getattr(dataset, 'data_root', None) or '').resolve()
+    split = root.name in ('train', 'training', 'val', 'validation', 'test')
+    return '' if root == Path().resolve() else root.parent.name if split else root.name
 
 
 def _metrics(loop: BaseLoop) -> list:

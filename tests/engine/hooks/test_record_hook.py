@@ -28,6 +28,14 @@ def test_a_record_names_the_settings_of_what_has_measured():
     assert hook._labels(loop, nn.Identity())['framework'] == 'of the config'
 
 
+def test_a_record_names_its_data_by_their_folder_where_the_config_does_not(tmp_path):
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=SimpleNamespace(data_root=str(tmp_path / 'fruits/val'))), protocols=[])
+    assert RecordHook()._labels(loop, nn.Identity()) == dict(task='knn', dataset_name='fruits')
+    assert RecordHook(dataset='imagenet-1k')._labels(loop, nn.Identity())['dataset_name'] == 'imagenet-1k'
+    loop.dataloader.dataset.data_root = ''
+    assert RecordHook()._labels(loop, nn.Identity()) == dict(task='knn')
+
+
 def test_a_record_has_what_a_metric_tells_beyond_its_values():
     metric = SimpleNamespace(details=dict(per_class=dict(cat=50.), baseline={'first mask copied': {'J&F': 40., 'J_mean': 41.}}))
     loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric, SimpleNamespace()]))

@@ -164,7 +164,7 @@ def test_step_of_beit():
     algorithm.backbone.load_state_dict(ours_of_beit(theirs), strict=False)
     # what a checkpoint of theirs is read as, too
     net = Network('', '', BEIT_STEP.under('model.'))
-    read = {name: tensor for name, tensor in BEiTLayout().read(net)[0].items() if 'head' not in name}
+    read = {name: tensor for name, tensor in BEiTLayout().read(net).state.items() if 'head' not in name}
     for name, tensor in algorithm.backbone.state_dict().items():
         torch.testing.assert_close(tensor, read[name], rtol=0, atol=0)
 
