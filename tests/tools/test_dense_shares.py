@@ -1,6 +1,8 @@
 """tools/analysis/dense_shares.py, on images of a few pixels."""
 from __future__ import annotations
 
+from itertools import product
+
 from mmdssl.datasets.sample_world import make_sample_world
 from mmdssl.results.records import read_records
 
@@ -12,7 +14,7 @@ def test_the_parts_make_up_the_step(load_tool, tmp_path, capsys):
     tool = load_tool('analysis/dense_shares')
     assert tool.main([*configs, '--data', str(world), '--images', '2', '--steps', '1', '--out', str(out)]) == 0
     records = read_records(out)
-    assert [(record['config'], record['of']) for record in records] == [(config, of) for config in configs for of in ('training', 'testing')]
+    assert [(record['config'], record['of']) for record in records] == [*product(configs, ('training', 'testing'))]
     for record in records:
         assert all(seconds > 0 for seconds in record['seconds'].values())
         assert ('update' in record['seconds']) == (record['of'] == 'training')
