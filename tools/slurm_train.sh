@@ -7,9 +7,9 @@
 # depends on where this script was started:
 # - from a shell, srun makes the allocation itself. Such a job cannot be requeued, so the script, which is still there, starts
 #   the next one, with --resume; leave it running (in tmux, for instance).
-# - in a batch job (sbatch --requeue --time ... --wrap 'tools/slurm_train.sh PARTITION JOB CONFIG ...', with the same --ntasks,
-#   --gres and so on), the allocation is about to end: the job puts itself back into the queue, and begins with --resume when
-#   Slurm starts it again, also after a node has failed.
+# - in a batch job (sbatch --requeue --signal=USR1@300 --time ... --wrap 'tools/slurm_train.sh PARTITION JOB CONFIG ...', with the
+#   same --ntasks, --gres and so on; there the warning is asked for with the allocation), the allocation is about to end: the job
+#   puts itself back into the queue, and begins with --resume when Slurm starts it again, also after a node has failed.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     sed -n '2,3s/^# //p' "$0" >&2

@@ -62,7 +62,7 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', allow: Sequence[type] = ()) -> dict:
+def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', allow: Sequence[type] = (), mmap: bool = False) -> dict:
     """Read a file written by ``torch.save``; only tensors, plain values and a few known classes are accepted.
 
     The checksums that its zip archive states are compared, which PyTorch does not do, and the hash that a file of ours states.
@@ -71,6 +71,7 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', 
         path: File, or http(s) address of one, see :func:`mmdssl.checkpoint.download.fetch`.
         map_location: Device of the tensors.
         allow: More classes to accept.
+        mmap: Read tensors from the file where they are used, so that processes share the memory; the file must stay as it is.
 
     Raises:
         InputError: The file is missing, damaged, something else, no dict, or holds objects that could run code.
@@ -82,7 +83,8 @@ def read_checkpoint(path: str | Path, map_location: str | torch.device = 'cpu', 
         known = {**_known_globals(), **_by_name(allow)}
         with torch.serialization.safe_globals([(value, name) for name, value in known.items()]), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
-            content = torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True,
+                                 mmap=mmap and zipfile.is_zipfile(path))
         if isinstance(content, dict) and STATED in content:
             check_stated(path, content['state_dict'], content)
     except InputError:

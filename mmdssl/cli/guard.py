@@ -6,10 +6,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from mmdssl.errors import InputError, NonFiniteLossError, Stopped
+
+SHUTDOWN = 3.  # seconds for the other processes: what starts them may kill those that are there when one ends with an error
 
 
 def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '') -> int:
@@ -41,9 +44,11 @@ def guarded(run: Callable[[], None], continuation: Callable[[], str] = lambda: '
             _say(f'error: {message.strip()}')
             return 2
         except Stopped as stop:
-            if _is_main_process():
-                _say(f'stopped: {stop}', continuation())
-            return os.EX_TEMPFAIL if _is_main_process() else 0
+            if not _is_main_process():
+                return 0
+            _say(f'stopped: {stop}', continuation())
+            time.sleep(SHUTDOWN if _has_others() else 0)
+            return os.EX_TEMPFAIL
         except SystemExit:  # perhaps of a handler of signals in the middle of an import, where nothing can be imported
             raise
         except BaseException as error:
@@ -74,6 +79,11 @@ def _is_interrupt(error: BaseException) -> bool:
 def _is_main_process() -> bool:
     dist = sys.modules.get('mmengine.dist')  # not there where a command is stopped before it has begun
     return dist is None or dist.is_main_process()
+
+
+def _has_others() -> bool:
+    dist = sys.modules.get('mmengine.dist')
+    return dist is not None and dist.get_world_size() > 1
 
 
 def _say(*parts: str) -> None:

@@ -149,7 +149,7 @@ def plan(args: argparse.Namespace) -> list[Evaluation]:
         if configs.setdefault(file.stem, file.resolve()) != file.resolve():
             raise InputError(f"two configs are called '{file.stem}': sweep over them one after another, with another --work-dir")
     options = {name: [] for name in configs}
-    for entry in args.data:
+    for entry in sorted(args.data, key=lambda entry: '=' in entry):  # what is for one config after what is for all
         name, equals, folder = entry.partition('=')
         if equals and name not in configs or not Path(folder if equals else entry).is_dir():
             raise InputError(f"--data '{entry}' is no folder, or of none of the configs {', '.join(configs)}: write FOLDER or NAME=FOLDER")

@@ -28,6 +28,7 @@ NAME = 'index.npy'
 ROW = np.dtype([('shard', '<u4'), ('offset', '<u8'), ('size', '<u4')])  # 16 bytes
 MARK = b'mmdssl tars 1\n'  # at the end of the file
 LARGEST = 2 ** 32 - 1
+CHUNK = 1 << 20
 COMPRESSED = {b'\x1f\x8b': 'gzip', b'BZh': 'bzip2', b'\xfd7zXZ\0': 'xz', b'\x28\xb5\x2f\xfd': 'zstd'}
 SCANNED_AT_ONCE = 8
 SHOWN = 3
@@ -309,7 +310,12 @@ def _what_follows(file: BinaryIO, offset: int) -> str | None:
     block = file.read(tarfile.BLOCKSIZE)
     if not block:
         return 'cut off, for it has no end'
-    return f'damaged at byte {offset}, what follows is left out' if any(block) else None
+    if any(block):
+        return f'damaged at byte {offset}, what follows is left out'
+    while block := file.read(CHUNK):
+        if any(block):
+            return 'several tars in one file, of which the first is read: unpack and pack them again'
+    return None
 
 
 class _Images:
@@ -325,7 +331,7 @@ class _Images:
 
     def add(self, member: tarfile.TarInfo, file: BinaryIO) -> None:
         parts = [part for part in member.name.split('/') if part not in ('', '.')]
-        if any(part.startswith('.') for part in parts):
+        if not parts or any(part.startswith('.') for part in parts):
             return
         name = parts[-1].lower()
         if name.endswith(IMG_EXTENSIONS) and member.size <= LARGEST:

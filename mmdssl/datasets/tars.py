@@ -4,6 +4,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import posixpath
 import re
 import time
 from collections import OrderedDict
@@ -76,7 +77,7 @@ class Tars:
         Raises:
             InputError: There is none, or one that is named without ``*`` does not exist.
         """
-        names = [name for pattern in patterns for name in expand(pattern)]
+        names = [posixpath.normpath(name) for pattern in patterns for name in expand(pattern)]
         plain = [name for name in names if not glob.has_magic(name)]
         missing = [name for name, there in zip(plain, self.exist(plain)) if not there]
         if missing:
@@ -117,7 +118,10 @@ class Tars:
         if name not in self._open:
             while len(self._open) >= self.limit:
                 os.close(self._open.popitem(last=False)[1])
-            self._open[name] = os.open(self._local(name), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._open[name] = os.open(self._local(name), os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:  # a copy that another process has just made way for its own
+                self._open[name] = os.open(self._local(name), os.O_RDONLY | os.O_CLOEXEC)
         self._open.move_to_end(name)
         return self._open[name]
 
@@ -223,9 +227,16 @@ class RemoteTars(Tars):
             if not copy.exists():
                 self._make_room(self._stamps[name][0])
                 partial = str(copy.with_suffix('.partial'))
-                self._ask(lambda files, path: files.get_file(path, partial), name)
+                self._ask(lambda files, path: self._fetch(files, path, partial, self._stamps[name][0]), name)
                 os.replace(partial, copy)
         return str(copy)
+
+    @staticmethod
+    def _fetch(files: Any, path: str, copy: str, size: int) -> None:
+        files.get_file(path, copy)
+        fetched = os.path.getsize(copy)
+        if fetched != size:
+            raise OSError(f'{fetched} of {size} bytes came')
 
     def _make_room(self, size: int) -> None:
         copies = []

@@ -39,6 +39,7 @@ from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
 from mmdssl.engine.hooks.stop_hook import StopHook
 from mmdssl.engine.loops import TrainLoop
 from mmdssl.engine.precision import SLOW, bf16_cost, in_words
+from mmdssl.engine.recomputing import recompute, recomputed_modules
 from mmdssl.engine.resume import EvaluateFirstHook, changes_since, fingerprint_images, resume_optimizer, say_what_was_resumed
 from mmdssl.engine.run_length import in_iterations
 from mmdssl.engine.run_lock import hold, release
@@ -156,6 +157,7 @@ class Runner(base.Runner):
 
     def train(self) -> nn.Module:
         try:
+            self._recomputed = recomputed_modules(unwrap(self.model), self.cfg.get('activation_checkpointing') or ())
             with self._stop_hook.listening():
                 return super().train()
         finally:
@@ -205,6 +207,7 @@ class Runner(base.Runner):
 
     def _maybe_compile(self, target: str) -> None:
         """Compile parts of the networks in place; MMEngine compiles the whole step, anew whenever a schedule moves."""
+        recompute(self._recomputed)
         options, modules = self.cfg.get('compile'), list(self.model.modules())
         parts = [module for module in modules if isinstance(module, Block)]
         parts = parts or [module.network for module in modules if isinstance(module, TimmBackbone) and module.out_indices is None]
@@ -283,7 +286,8 @@ class Runner(base.Runner):
         Raises:
             InputError: The file is missing, damaged or refused, holds no run, or the config changes what is trained.
         """
-        checkpoint = read_checkpoint(filename, get_device() if map_location == 'default' else map_location)
+        spread = self._strategy is not None  # and a whole checkpoint may be more than a device holds: its processes share what they read
+        checkpoint = read_checkpoint(filename, 'cpu' if map_location == 'default' else map_location, mmap=spread)
         check_resumable(filename, checkpoint)
         changes = changes_since(self, checkpoint, filename)
         self._load_weights(checkpoint, filename)

@@ -167,4 +167,5 @@ def with_zero1(config: dict) -> dict:
     """The config of an optimizer wrapper whose optimizer keeps its state only of this process's share of the weights."""
     from mmdssl.engine.zero import ZeRO1
     optimizer = dict(config['optimizer'])
-    return {**config, 'optimizer': dict(optimizer, type=ZeRO1, optimizer=OPTIMIZERS.get(optimizer['type']))}
+    kind = optimizer['type']
+    return {**config, 'optimizer': dict(optimizer, type=ZeRO1, optimizer=kind if isinstance(kind, type) else OPTIMIZERS.get(kind))}

@@ -196,6 +196,19 @@ def test_a_tar_with_a_broken_header_gives_what_is_in_front_of_it(shards, said):
     assert any(f'c.tar is damaged at byte {third}' in text for text in said)
 
 
+def test_a_second_tar_in_one_file_is_told(shards, said):
+    (shards / 'c.tar').write_bytes((shards / 'c.tar').read_bytes() + (shards / 'a.tar').read_bytes())
+    assert len(TarImages(str(shards), views=VIEWS)) == 12
+    assert any('c.tar is several tars in one file, of which the first is read' in text for text in said)
+
+
+def test_files_without_a_name_are_passed_over_and_one_tar_has_one_name(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for name in ('', '.', '/', 'a.jpg'):
+            write(tar, name, jpeg(1))
+    assert len(TarImages(str(tmp_path), ['a.tar', './a.tar'], views=VIEWS)) == 1
+
+
 @pytest.mark.parametrize('name, content, message', [
     ('d.tar', b'', r'1 of the 4 tars that were looked into are none, first .*d.tar is not a tar \(empty file\): copy or download'),
     ('d.tar', b'<html>404</html>' * 99, 'd.tar is not a tar'),
@@ -281,6 +294,27 @@ def test_tars_behind_an_address_are_copied_to_a_bounded_cache(shards, image_root
     tight = TarImages(f'file://{shards}', '{a,c}.tar', views=VIEWS, cache=str(tmp_path / 'tight'), cache_gb=0.9 * size / 1e9)
     assert torch.equal(tight[2]['global'].images, local[2]['global'].images)
     assert not list((tmp_path / 'tight').rglob('*.tar'))
+
+
+def test_a_copy_that_ends_early_is_fetched_again(shards, tmp_path, monkeypatch):
+    pytest.importorskip('fsspec')
+    from fsspec.implementations.local import LocalFileSystem
+    monkeypatch.setattr(tars, 'PAUSE', 0)
+    whole, cut = LocalFileSystem.get_file, []
+
+    def get_file(self, path, copy, **kwargs):
+        whole(self, path, copy, **kwargs)
+        if len(cut) < 2:
+            os.truncate(copy, 700)
+            cut.append(path)
+    monkeypatch.setattr(LocalFileSystem, 'get_file', get_file)
+    remote = TarImages(f'file://{shards}', views=VIEWS, cache=str(tmp_path))
+    assert len(cut) == 2 and len(remote) == 12 and all(remote.whole_image(i) for i in range(12))
+    store = tars.RemoteTars('memory://void', tmp_path)
+    monkeypatch.setattr(store, '_fetch', lambda *_: (_ for _ in ()).throw(OSError('3 of 9 bytes came')))
+    store._stamps['x.tar'] = (9, '')
+    with pytest.raises(InputError, match=r"x.tar' cannot be read \(OSError: 3 of 9 bytes came\)"):
+        store._local('x.tar')
 
 
 def test_what_is_wrong_with_an_address_is_said(tmp_path, monkeypatch):

@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'models/algorithms'))
 from runs import BATCH, EPOCHS, IMAGES, STOPPED, draw_images, recipe, run, values_of
 
 one = cache(train)
-RUNS = {2: [(case, 'fsdp', i % 2) for i, case in enumerate(NAMED)] + [('mocov3', 'zero1', 0), ('dino', 'fsdp', 0, True)],
+RUNS = {2: [(case, 'fsdp', i % 2) for i, case in enumerate(NAMED)] + [('mocov3', 'zero1', 0), ('dino', 'fsdp', 0, True),
+            ('dino', None, 0, True), ('beit', None, 0, True)],
         4: [('ibot', 'fsdp', 0)]}
 MODEL, LAST = CASES['dino'], IMAGES // BATCH * EPOCHS
 HOOKS = [dict(type='AlgorithmHook'), dict(type='CollapseHook', interval=2), dict(type='ExportBackboneHook'), dict(type='RecordHook'),

@@ -66,6 +66,14 @@ def test_every_checkpoint_is_evaluated_by_every_config_once(run, tmp_path):
     assert {path.read_text().split(' None')[0].split()[-1] for path in tmp_path.glob('sweep/*/knn/log.txt')} == {'test_evaluator.k=[1,3]'}
 
 
+def test_the_data_of_one_config_goes_before_those_of_all(run, tmp_path):
+    for name in ('a', 'b'):
+        (tmp_path / name).mkdir()
+    run('--data', f'knn={tmp_path / "a"}', tmp_path / 'b')
+    used = {path.parent.name: path.read_text().split('--data ')[1].split()[0] for path in tmp_path.glob('sweep/*/*/log.txt')}
+    assert used == dict(knn=str(tmp_path / 'a'), clustering=str(tmp_path / 'b'))
+
+
 @pytest.mark.parametrize('args, message', [
     (['--cfg-options', 'other.a=1'], 'for no config of this sweep'),
     (['--data', 'knn=nowhere'], "--data 'knn=nowhere' is no folder"),

@@ -14,6 +14,7 @@ out can do with less. The model's FLOPs are those of a step as PyTorch counts th
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import re
@@ -371,6 +372,8 @@ def data_path(args: argparse.Namespace) -> dict:
                 found[name] = dict(images_per_second=count / (time.perf_counter() - start), workers=workers)
             except Exception as error:
                 found[name] = dict(error=one_line(error))
+            loader = None
+            gc.collect()  # its workers end here, not in those of the next, which are forks of this process
     return found
 
 

@@ -117,8 +117,8 @@ def adjust_with_pillow(image: Image.Image, drawn: Drawn) -> Image.Image:
 def adjust_with_opencv(pixels: np.ndarray, drawn: Drawn) -> np.ndarray:
     """Pillow's operations with OpenCV, ``(H, W, 3)`` uint8 RGB to the same.
 
-    Jitter but for the hue, gray and solarisation are equal to a level; a blur has Pillow's filter and rounds less; a hue has OpenCV's 8
-    bits for hue and saturation.
+    Jitter but for the hue, gray and solarisation are equal to a level; a blur has Pillow's filter, rounds less, and differs by some
+    levels near the border, whose pixels Pillow repeats in each of its passes; a hue has OpenCV's 8 bits for hue and saturation.
     """
     for kind, factor in drawn.jitter:
         if kind == HUE:
