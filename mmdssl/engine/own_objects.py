@@ -37,8 +37,8 @@ def use_coco(cfg: Config, path: Path, names: list[str] | None, options: Mapping[
             notes.append(f"{len(file.stray)} annotations of '{file.said}' are left out: its categories do not list their ids, first "
                          f'{file.stray[0]!r}')
     for file in each_file:
+        notes += filter(None, [file.odd_sizes()])
         file.check_boxes()
-    notes += filter(None, (file.odd_sizes() for file in each_file))
     unknown = [name for name in names or () if name not in there]
     if unknown:
         raise InputError(f"--classes has '{unknown[0]}', and the categories of '{path}' are {', '.join(there)}: name some of these, or "
