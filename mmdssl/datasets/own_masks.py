@@ -143,8 +143,12 @@ def write_names(names: Sequence[str], path: Path) -> Path:
     return path.absolute()
 
 
-def levels_of(pairs: Pairs) -> Levels:
+def levels_of(pairs: Pairs, upright: bool = False) -> Levels:
     """What is in the masks, in no more than :data:`LOOKED_AT` of them.
+
+    Args:
+        pairs: Images and masks.
+        upright: Where an EXIF orientation turns an image, its mask is as large as the turned one; else as that or as what is stored.
 
     Raises:
         InputError: A mask cannot be read, has colours, or another size than its image.
@@ -154,9 +158,10 @@ def levels_of(pairs: Pairs) -> Levels:
         path = pairs.mask_of(name)
         mask = read_mask(path)
         sizes = image_sizes(str(pairs.images / name))  # none of one that cannot be decoded, which is passed over in training
-        if sizes and mask.shape[::-1] not in sizes:
-            raise InputError(f"the mask '{path}' has {mask.shape[1]} x {mask.shape[0]} pixels, but its image '{name}' has "
-                             f'{sizes[0][0]} x {sizes[0][1]}: a mask holds one id per pixel of the image, save it as large as that')
+        if sizes and mask.shape[::-1] not in sizes[-1:] + sizes * (not upright):
+            turned = ' when it is turned as its EXIF orientation says' * (len(sizes) > 1)
+            raise InputError(f"the mask '{path}' has {mask.shape[1]} x {mask.shape[0]} pixels, but its image '{name}' has {sizes[-1][0]} x "
+                             f'{sizes[-1][1]}{turned}: a mask holds one id per pixel of the image, save it as large as that')
         levels.add(path, mask)
     return levels
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from PIL import ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import ColorJitter, RandomApply, RandomResizedCrop
@@ -164,6 +165,8 @@ class SegmentedImages(BaseDataset):
             void = torch.full((self.size, self.size), VOID, dtype=torch.uint8)
             return dict(image=torch.zeros(3, self.size, self.size, dtype=torch.uint8), mask=void, label=UNREADABLE, index=key[2])
         mask = self._mask(info)
+        if mask.shape[1:] != (image.height, image.width):
+            image = ImageOps.exif_transpose(image)  # a photograph that was labelled as it is looked at
         if mask.shape[1:] != (image.height, image.width):
             raise InputError(f"the mask '{info['mask_path']}' has height and width {tuple(mask.shape[1:])}, but its image has "
                              f'{(image.height, image.width)}: a mask holds one id per pixel of the image')

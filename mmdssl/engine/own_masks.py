@@ -10,7 +10,7 @@ from mmdssl.datasets.lists import read_lines
 from mmdssl.datasets.own import HELD_OUT, require_readable
 from mmdssl.datasets.own_masks import Pairs, check_levels, find_pairs, levels_of, write_names
 from mmdssl.datasets.palette import VOID
-from mmdssl.engine.own_config import call_own, find_folder, in_short, parts, plain, set_classes
+from mmdssl.engine.own_config import call_own, find_folder, has_label_maps, in_short, parts, plain, set_classes
 from mmdssl.errors import InputError
 
 
@@ -47,7 +47,7 @@ def use_pairs(cfg: Config, root: Path, names: list[str] | None, scratch: Path) -
     if names is None and (root / 'classes.txt').is_file():
         names = class_list([str(root / 'classes.txt')])
     distinct = {part: found for part, found in pairs.items() if found is not pairs['train'] or part == 'train'}
-    levels = {part: levels_of(found) for part, found in distinct.items()}
+    levels = {part: levels_of(found, upright=has_label_maps(cfg)) for part, found in distinct.items()}
     if names is None:
         ids = levels['train'].there
         void = ' (255 is void)' if VOID in ids else ''
@@ -80,6 +80,10 @@ def use_pairs(cfg: Config, root: Path, names: list[str] | None, scratch: Path) -
     if 'seg_pad_val' in (cfg.model.get('data_preprocessor') or {}):
         cfg.model.data_preprocessor.seg_pad_val = VOID
     call_own(cfg, root)
+    setting = (cfg.default_hooks.get('record') or {}).get('setting') or {}
+    if 'classes' in setting:
+        setting.update(classes=len(names))
+        setting.pop('ignored', None)
     return [*notes, f'{len(names)} classes: {in_short(names)}{", 0 is not counted" * zero_is_void}{", 255 is read as 1" * binary}']
 
 

@@ -316,6 +316,28 @@ def test_images_of_several_suffixes_are_all_used(tmp_path):
     assert len(bank) == 8 and all(bank[i]['label'] == 0 for i in range(8))
 
 
+def test_the_setting_in_records_follows_the_classes(tmp_path):
+    cfg, _ = applied('dense/small_linear-dinov3_camvid', write_masks(tmp_path / 'own'), tmp_path, **NAMED)
+    assert cfg.default_hooks.record.setting == dict(image=128, mask='original', classes=4) and cfg.default_hooks.record.dataset == 'own'
+
+
+@pytest.mark.parametrize('upright', [True, False])
+def test_photographs_that_are_turned_by_their_orientation(tmp_path, upright):
+    """mmseg and mmdet turn them; protocols take masks of either."""
+    root = write_masks(tmp_path / 'own', suffix='.jpg', change=np.rot90 if upright else lambda ids: ids)
+    for path in (root / 'images').iterdir():
+        exif = Image.Exif()
+        exif[0x0112] = 8
+        Image.open(path).save(path, exif=exif)
+    cfg, _ = applied('dense/small_hummingbird_world', root, tmp_path, **NAMED)
+    assert DATASETS.build(cfg.test_dataloader.dataset)[0]['label'] == 0
+    if upright:
+        applied(SEGMENTATION, root, tmp_path, **NAMED)
+    else:
+        with pytest.raises(InputError, match='has 64 x 48 pixels, but its image .* has 48 x 64 when it is turned as its EXIF'):
+            applied(SEGMENTATION, root, tmp_path, **NAMED)
+
+
 def test_images_that_are_trained_on_and_validate_are_counted(tmp_path):
     root = write_fruits(write_fruits(tmp_path / 'own', 'train.json'), 'val.json', numbers=range(4))
     assert '4 images are trained on and validate, first IMG_0000.jpg' in applied(DETECTION, root, tmp_path)[1]
