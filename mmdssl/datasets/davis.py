@@ -168,6 +168,11 @@ class DAVIS(Videos):
         return sorted(of_frames & of_masks)
 
 
+def find_year(root: str | Path, split: str, year: str = '2017') -> str:
+    """The folder of ``ImageSets`` that has the list of a split: the given one, or that of another year of DAVIS, or else the given one."""
+    return next((each for each in (year, '2017', '2016', '480p') if Path(root, 'ImageSets', each, f'{split}.txt').is_file()), year)
+
+
 @FUNCTIONS.register_module()
 def list_samples(samples: Sequence[dict]) -> list[dict]:
     """A batch of items that cannot be stacked: their list."""

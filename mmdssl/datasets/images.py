@@ -149,7 +149,7 @@ def kinds_left_out(suffixes: Mapping[str, int]) -> str:
         if suffix.lower() in NOT_READ:
             found[suffix.lower()] += number
     kinds = ' and '.join(f'{number} {suffix}' for suffix, number in found.most_common())
-    return f'{kinds} cannot be read (convert to .jpg)' if kinds else ''
+    return f'{kinds} cannot be read, convert to .jpg' if kinds else ''
 
 
 def find_images(folder: str) -> list[str]:
@@ -204,8 +204,8 @@ def walk_images(folder: str, left_out: list[str] | None = None) -> Iterator[str]
     _add_links(names, walked, linked)
     unread = kinds_left_out(others)
     if not any(names.values()):
-        raise InputError(f"no image below '{folder}': {unread or 'point data_root to a folder that holds images'} "
-                         f"({', '.join(IMG_EXTENSIONS)} are read)")
+        there = unread or f"point data_root to a folder that holds images ({', '.join(IMG_EXTENSIONS)})"
+        raise InputError(f"no image below '{folder}': {there}")
     if unread:
         print_log(f"'{folder}': {unread}", 'current', logging.WARNING)
         if left_out is not None:

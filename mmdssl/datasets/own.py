@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from mmdssl.datasets.images import SHRINK, read_rgb
 from mmdssl.errors import InputError
 
 PARTS = dict(
@@ -17,6 +18,7 @@ MASKS = ('masks', 'mask', 'segmentationclassaug', 'segmentationclass', 'annotati
 MOVIES = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 ARCHIVES = ('.zip', '.rar', '.7z', '.gz', '.bz2', '.xz')
 HELD_OUT = 5  # every fifth image validates, where nothing says which ones do
+LOOKED_AT = 200  # images or masks of a part, before a run
 MANY = 8  # names of a folder that a message shows
 
 
@@ -60,6 +62,16 @@ def require_readable(path: Path) -> None:
         raise InputError(f"'{path}' is an archive, and data are read from folders: unpack it, and give the folder")
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         raise InputError(f"'{path}' may not be read by this user: change its permissions, as by chmod -R u+rX, or copy it")
+
+
+def require_decodable(paths: Sequence[Path]) -> None:
+    """Raise an InputError where images that validate cannot be decoded; those that are trained on are passed over, but a validation
+    would end with them, hours later."""
+    some = paths[::max(len(paths) // LOOKED_AT, 1)]
+    broken = [path for path in some if path.is_file() and read_rgb(str(path), lambda width, height: SHRINK[0]) is None]
+    if broken:
+        raise InputError(f"{len(broken)} of {len(some)} images looked at that validate cannot be decoded, first '{broken[0]}': repair "
+                         'them, or remove them and their labels')
 
 
 def find_clips(root: Path) -> dict[str, str]:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmdssl.datasets.images import image_sizes
-from mmdssl.datasets.own import PARTS, held_out, inside, part_of, require_readable, write
+from mmdssl.datasets.own import LOOKED_AT, PARTS, held_out, inside, part_of, require_readable, write
 from mmdssl.errors import InputError
 
 NO_JSON = 'it cannot be read as JSON'
-LOOKED_AT = 200  # images, for their sizes
 COCO_OPTIONS = '--cfg-options train_dataloader.dataset.ann_file=FILE val_dataloader.dataset.ann_file=FILE'
 
 
@@ -57,7 +56,7 @@ class CocoFile:
                              f'they are two corners: {right}')
 
     def odd_sizes(self) -> str:
-        """Of :data:`LOOKED_AT` images at most, which are of another size than the file says; nothing where none is.
+        """Of :data:`mmdssl.datasets.own.LOOKED_AT` images at most, which are of another size than the file says; nothing where none is.
 
         Raises:
             InputError: All of them are: boxes are then those of other pictures.

@@ -12,11 +12,10 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.datasets.davis import read_mask
 from mmdssl.datasets.images import image_sizes, kinds_left_out
-from mmdssl.datasets.own import IMAGES, MASKS, PARTS, child, held_out, inside, require_readable, write
+from mmdssl.datasets.own import IMAGES, LOOKED_AT, MASKS, PARTS, child, held_out, inside, require_readable, write
 from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
 
-LOOKED_AT = 200  # masks of a part, for their ids and sizes
 LOSSLESS = ('.png', '.bmp', '.tif', '.tiff', '.gif')
 SMOOTH = 16  # levels beyond the classes that are no ids, but what lies between them
 SHOWN = 6
@@ -118,8 +117,8 @@ def _pair(images: Path, masks: Path) -> Pairs:
     files = _files(images)
     names, unread = [name for name in files if name.lower().endswith(IMG_EXTENSIONS)], Counter(Path(name).suffix for name in files)
     if not names:
-        left_out = kinds_left_out(unread)
-        raise InputError(f"there is no image in '{images}' ({left_out or ', '.join(IMG_EXTENSIONS)}): put them there")
+        there = kinds_left_out(unread) or f"put them there ({', '.join(IMG_EXTENSIONS)})"
+        raise InputError(f"there is no image in '{images}': {there}")
     of_masks = _files(masks)
     if not of_masks:
         raise InputError(f"there is no mask in '{masks}': put them there, with the names of their images")
@@ -144,7 +143,7 @@ def write_names(names: Sequence[str], path: Path) -> Path:
 
 
 def levels_of(pairs: Pairs, upright: bool = False) -> Levels:
-    """What is in the masks, in no more than :data:`LOOKED_AT` of them.
+    """What is in the masks, in no more than :data:`mmdssl.datasets.own.LOOKED_AT` of them.
 
     Args:
         pairs: Images and masks.

@@ -12,6 +12,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from mmdssl.datasets.davis import find_year
 from mmdssl.datasets.images import find_images
 from mmdssl.datasets.labelled_folder import class_names
 from mmdssl.datasets.own import find_clips, require_readable
@@ -107,10 +108,7 @@ def _use_clips(cfg: Config, root: Path) -> list[str]:
         raise InputError(f"--data '{root}' is not a folder: give that of DAVIS, or one that holds folders of clips and of masks")
     dataset = cfg.test_dataloader.dataset
     dataset.data_root = str(root)
-    for year in (dataset.get('year', '2017'), '2017', '2016', '480p'):
-        if (root / 'ImageSets' / year / f'{dataset.get("split", "val")}.txt').is_file():
-            dataset.year = year
-            break
+    dataset.year = find_year(root, dataset.get('split', 'val'), dataset.get('year', '2017'))
     own_config.name_data(cfg, root)
     if (root / 'ImageSets').is_dir():  # of which the data set says what is missing
         return []

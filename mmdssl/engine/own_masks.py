@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from mmdssl.datasets.lists import read_lines
-from mmdssl.datasets.own import HELD_OUT, require_readable
+from mmdssl.datasets.own import HELD_OUT, require_decodable, require_readable
 from mmdssl.datasets.own_masks import Pairs, check_levels, find_pairs, levels_of, write_names
 from mmdssl.datasets.palette import VOID
 from mmdssl.engine.own_config import call_own, find_folder, has_label_maps, in_short, parts, plain, set_classes
@@ -53,6 +53,8 @@ def use_pairs(cfg: Config, root: Path, names: list[str] | None, scratch: Path) -
         void = ' (255 is void)' if VOID in ids else ''
         raise InputError(f"the masks in '{pairs['train'].masks}' have the ids {in_short(ids)}{void}, and "
                          f'nothing says what they are: give --classes NAME NAME ..., from 0 on, or write them to {root}/classes.txt')
+    if has_label_maps(cfg):
+        require_decodable([pairs['val'].images / name for name in pairs['val'].names])
     zero_is_void = names[0] == 'void'
     binary = True in {check_levels(found, names, pairs[part].masks) for part, found in levels.items()}
     names = names[zero_is_void:]

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
 
 from mmdssl.datasets.checks import check_coco
-from mmdssl.datasets.own import HELD_OUT, require_readable
+from mmdssl.datasets.own import HELD_OUT, require_decodable, require_readable
 from mmdssl.datasets.own_coco import CocoFile, find_coco, hold_out, images_of_both
 from mmdssl.engine.own_config import call_own, in_short, name_data, parts, plain, set_classes, use_root
 from mmdssl.errors import InputError
@@ -83,6 +83,7 @@ def _find(cfg: Config, path: Path, given: Mapping[str, str], options: Mapping[st
     files.setdefault('val', files.get('test', files['train']))
     if not files.get('test', files['val']).content['annotations']:
         files['test'] = files['val']
+    require_decodable([files['val'].images / image['file_name'] for image in files['val'].content['images']])
     for part, dataset in datasets.items():
         file = files.get(part, files['val'])
         dataset.update(data_root=str(root), ann_file=str(file.path), data_prefix=dict(img=str(file.images)))
