@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017 or DAVIS-2016')
     parser.add_argument('--split', default='val', help='name of the list of sequences')
     parser.add_argument('--year', help='folder of the list, in ImageSets; by default 2017, 2016 or 480p, whichever there is')
-    parser.add_argument('--binary', action='store_true', help='masks of DATA are 0 and 255, as in DAVIS-2016')
+    parser.add_argument('--binary', action='store_true', help='masks are 0 and 255, as in DAVIS-2016; those of PREDICTIONS may be')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the scores there, as JSON')
     parser.add_argument('--csv', type=Path, metavar='FILE', help='also write the scores there, a line for each object')
     args = parser.parse_args(argv)
@@ -64,7 +64,7 @@ def score(predictions: str, sequence: dict) -> SequenceScores:
     missing = [name for name in wanted if not (folder / name).is_file()]
     if missing:
         raise InputError(f"'{folder}' lacks the masks of {len(missing)} frames, first {missing[0]}: predict all frames")
-    predicted = (read_mask(folder / name) for name in wanted)
+    predicted = (read_mask(folder / name, sequence['binary']) for name in wanted)
     return score_sequence(sequence['name'], predicted, masks(sequence))
 
 
