@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: 2 after an error that the message on stderr explains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('predictions', metavar='PREDICTIONS', help='folder with a folder of PNGs per sequence')
-    parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017')
+    parser.add_argument('data', metavar='DATA', help='folder of DAVIS-2017 or DAVIS-2016')
     parser.add_argument('--split', default='val', help='name of the list of sequences')
-    parser.add_argument('--year', default='2017', help='folder of the list, in ImageSets')
-    parser.add_argument('--binary', action='store_true', help='masks of DATA are 0 and 255, as in DAVIS-2016')
+    parser.add_argument('--year', help='folder of the list, in ImageSets; by default 2017, 2016 or 480p, whichever there is')
+    parser.add_argument('--binary', action='store_true', help='masks are 0 and 255, as in DAVIS-2016; those of PREDICTIONS may be')
     parser.add_argument('--json', type=Path, metavar='FILE', help='also write the scores there, as JSON')
     parser.add_argument('--csv', type=Path, metavar='FILE', help='also write the scores there, a line for each object')
     args = parser.parse_args(argv)
@@ -37,9 +37,9 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from mmdssl.datasets.davis import DAVIS
+    from mmdssl.datasets.davis import DAVIS, find_year
     from mmdssl.protocols.video_scores import copy_first, score_rows, score_table
-    data = DAVIS(args.data, args.split, args.year, binary=args.binary)
+    data = DAVIS(args.data, args.split, args.year or find_year(args.data, args.split), binary=args.binary)
     sequences = [data.get_data_info(i) for i in range(len(data))]
     rows = score_rows([score(args.predictions, sequence) for sequence in sequences],
                       [copy_first(sequence['name'], masks(sequence)) for sequence in sequences])
@@ -64,7 +64,7 @@ def score(predictions: str, sequence: dict) -> SequenceScores:
     missing = [name for name in wanted if not (folder / name).is_file()]
     if missing:
         raise InputError(f"'{folder}' lacks the masks of {len(missing)} frames, first {missing[0]}: predict all frames")
-    predicted = (read_mask(folder / name) for name in wanted)
+    predicted = (read_mask(folder / name, sequence['binary']) for name in wanted)
     return score_sequence(sequence['name'], predicted, masks(sequence))
 
 

@@ -58,6 +58,8 @@ def check_labelled_data(dataset) -> Iterator[str]:
 
 def unused_images(dataset, coco: Mapping | None = None) -> str:
     """Of the images of a dataset of mmdet or mmseg, without wrappers, how many are not used and why; nothing where all are."""
+    if left_out := getattr(dataset, 'left_out', None):  # of pretraining, which is told while it looks for images
+        return '; '.join(left_out)
     used, reasons = len(dataset), Counter()
     if hasattr(dataset, 'cat2label'):
         kept = {dataset.get_data_info(index)['img_id'] for index in range(used)}
@@ -68,15 +70,38 @@ def unused_images(dataset, coco: Mapping | None = None) -> str:
                     reasons[f'smaller than {smallest} px (filter_cfg.min_size)'] += 1
                 else:
                     reasons['without an object of the classes (filter_cfg.filter_empty_gt)'] += 1
-    elif hasattr(dataset, 'img_suffix') and os.path.isdir(dataset.data_prefix.get('img_path') or ''):
-        names = (name for _, _, names in os.walk(dataset.data_prefix['img_path']) for name in names)
+    elif hasattr(dataset, 'img_suffix') and not os.path.isfile(dataset.ann_file):  # which would list the images
+        names = (name for _, _, names in os.walk(dataset.data_prefix.get('img_path') or '') for name in names)
         others = sum(name.lower().endswith(IMG_EXTENSIONS) and not name.endswith(dataset.img_suffix) for name in names)
         reasons.update({f'not ending with {dataset.img_suffix} (img_suffix)': others} if others else {})
     if not reasons:
         return ''
-    source = dataset.ann_file or dataset.data_root
+    source = source_of(dataset)
     why = ', '.join(f'{number} are {reason}' for reason, number in reasons.items())
     return f"{used} of the {used + reasons.total()} images of '{source}' are used: {why}"
+
+
+def left_out(dataset) -> Iterator[str]:
+    """What is not used of a dataset of mmdet, mmseg or pretraining, without wrappers: images and annotations, and why."""
+    coco = load(dataset.ann_file, 'json', backend_args=dataset.backend_args) if hasattr(dataset, 'cat2label') else None
+    return filter(None, (unused_images(dataset, coco), unusable_annotations(dataset, coco) if coco else ''))
+
+
+def unusable_annotations(dataset: BaseDataset, coco: Mapping) -> str:
+    """Of a dataset of mmdet, how many annotations are no objects and why; nothing where all are."""
+    wrong = _wrong_annotations(coco)
+    if dataset.test_mode and any(annotation['id'] == 0 for annotation in coco.get('annotations', [])):
+        wrong["with the id 0, which COCO's evaluation takes for none: number them from 1"] = [0]
+    if not wrong:
+        return ''
+    found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
+    return f"Unusable annotations in '{source_of(dataset)}' {'may lower the scores' if dataset.test_mode else 'are left out'}: {found}"
+
+
+def source_of(dataset: BaseDataset) -> str:
+    """Where the images of a dataset are named, for people: of a file that was made for a run, what that is of."""
+    source, = dataset.metainfo.get('source') or ('', )
+    return source or dataset.ann_file or dataset.data_root or type(dataset).__name__
 
 
 @contextmanager
@@ -126,11 +151,9 @@ def check_coco(path: str) -> dict:
                                      'entry')
                 if not fits(entry[key], kind):
                     raise InputError(f"entry {position} of '{part}' in '{path}' has {refusal(key, entry[key], kind)}")
-    ids = set()
-    for annotation in coco['annotations']:
-        if annotation['id'] in ids:
-            raise InputError(f"'{path}' has more than one annotation with the id {annotation['id']}: number them anew")
-        ids.add(annotation['id'])
+        twice = next((entry for entry, number in Counter(entry['id'] for entry in entries).items() if number > 1), None)
+        if twice is not None:
+            raise InputError(f"'{path}' has more than one of its {part} with the id {twice}: number them anew")
     return coco
 
 
@@ -152,7 +175,7 @@ def _require_files(dataset: BaseDataset) -> None:
         for key, found in paths.items():
             if info.get(key) and '://' not in info[key]:
                 found.append(info[key])
-    source = dataset.ann_file or dataset.data_root or type(dataset).__name__
+    source = source_of(dataset)
     for kind, found in zip(('images', 'label maps'), paths.values()):
         missing = [path for path in found if not os.path.isfile(path)]
         if missing:
@@ -171,40 +194,35 @@ def _try_pipeline(dataset: BaseDataset) -> None:
         if not calls or type(calls[-1]).__module__.startswith('mmdssl.'):
             raise
         reason = ' '.join(str(error).split())
-        raise InputError(f"{type(calls[-1]).__name__} in the pipeline of '{dataset.ann_file or dataset.data_root}' cannot transform its "
+        raise InputError(f"{type(calls[-1]).__name__} in the pipeline of '{source_of(dataset)}' cannot transform its "
                          f'first sample ({type(error).__name__}: {reason}): correct the arguments of {calls[-1]!r:.300}') from error
 
 
 def _check_annotations(dataset: BaseDataset) -> Iterator[str]:
+    source = source_of(dataset)
     coco = load(dataset.ann_file, 'json', backend_args=dataset.backend_args)
     if not dataset.cat_ids:
         names = [category['name'] for category in coco['categories']]
-        raise InputError(f"'{dataset.ann_file}' has none of the dataset's classes, but {_some(names)}: set "
+        raise InputError(f"'{source}' has none of the dataset's classes, but {_some(names)}: set "
                          'metainfo=dict(classes=...) to these, and num_classes of the heads to their number')
     if not coco.get('annotations') and not dataset.test_mode:
-        raise InputError(f"'{dataset.ann_file}' has no annotations to train on: set ann_file to the file that has them")
-    wrong = _wrong_annotations(coco)
-    if dataset.test_mode and any(annotation['id'] == 0 for annotation in coco.get('annotations', [])):
-        wrong["with the id 0, which COCO's evaluation takes for none: number them from 1"] = [0]
-    _check_segmentations(dataset.ann_file, coco)
+        raise InputError(f"'{source}' has no annotations to train on: set ann_file to the file that has them")
+    _check_segmentations(source, coco)
     if any(getattr(transform, 'with_mask', False) for transform in dataset.pipeline.transforms):
         bare = [annotation['id'] for annotation in coco.get('annotations', []) if annotation['category_id'] in dataset.cat_ids
                 and not annotation.get('segmentation') and not annotation.get('ignore')]
-        bare = [one for one in bare if not any(one in ids for ids in wrong.values())]
+        wrong = {one for ids in _wrong_annotations(coco).values() for one in ids}
+        bare = [one for one in bare if one not in wrong]
         if bare:
-            raise InputError(f"{len(bare)} annotations in '{dataset.ann_file}' have no segmentation (id {_some(bare)}), which the "
-                             'masks of this config are made of: add them, or use a config without masks')
+            raise InputError(f"{len(bare)} annotations in '{source}' have no segmentation (id {_some(bare)}), which the "
+                             'masks of this config are made of: add them, or leave out those of all annotations, and --data ROOT trains on '
+                             'boxes alone')
     known, names = dataset.metainfo['classes'], [category['name'] for category in coco['categories']]
     strange, lacking = ([name for name in some if name not in others] for some, others in ((names, known), (known, names)))
     if lacking:
-        yield (f"of the {len(known)} classes, '{dataset.ann_file}' has {len(known) - len(lacking)}, and {len(strange)} categories that are "
+        yield (f"of the {len(known)} classes, '{source}' has {len(known) - len(lacking)}, and {len(strange)} categories that are "
                f'none of them ({_some(strange) or "-"}): if these are your own data, --data ROOT sets classes and num_classes to theirs')
-    if unused := unused_images(dataset, coco):
-        yield unused
-    if wrong:
-        found = ', '.join(f'{len(ids)} {kind} (id {_some(ids)})' for kind, ids in wrong.items())
-        effect = 'may lower the scores' if dataset.test_mode else 'are left out'
-        yield f"Unusable annotations in '{dataset.ann_file}' {effect}: {found}"
+    yield from filter(None, (unused_images(dataset, coco), unusable_annotations(dataset, coco)))
 
 
 def _require_images(dataset: BaseDataset) -> None:

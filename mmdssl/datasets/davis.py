@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from PIL import Image
 
 from mmdssl.arguments import PositiveInt
-from mmdssl.datasets.images import open_file, open_image, read_rgb
+from mmdssl.datasets.images import image_sizes, open_file, open_image, read_rgb
 from mmdssl.datasets.lists import read_lines
 from mmdssl.datasets.palette import VOID
 from mmdssl.errors import InputError
@@ -20,6 +21,8 @@ from mmdssl.registry import DATASETS, FUNCTIONS
 
 FRAMES, MASKS = 'JPEGImages/480p', 'Annotations/480p'
 FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
+MANY_OBJECTS = 64  # of a clip; what has more ids has smoothed edges
+SHOWN = 4
 
 
 class Videos(BaseDataset):
@@ -56,8 +59,11 @@ class Videos(BaseDataset):
         paths = [masks / f'{frame.stem}.png' for frame in frames]
         missing = [path for path in paths if not path.is_file()]
         if missing:
-            raise InputError(f"sequence '{name}' has no mask for {len(missing)} of its {len(paths)} frames, first "
-                             f"'{missing[0]}': complete the data or take it off the list")
+            others = sorted({path.suffix for path in masks.glob('*')} - {'.png'})
+            instead = f', where masks end with {others[0]}: save them as PNG' if len(missing) == len(paths) and others else (
+                ': complete the data or take it off the list')
+            raise InputError(f"sequence '{name}' has no mask for {len(missing)} of its {len(paths)} frames, first '{missing[0]}'{instead}")
+        _require_one_size(name, frames, paths)
         return dict(name=name, frame_paths=[str(path) for path in frames], mask_paths=[str(path) for path in paths])
 
     def find_frames(self, name: str, folder: Path) -> list[Path]:
@@ -143,6 +149,10 @@ class DAVIS(Videos):
                 raise InputError(f"the mask '{info['mask_paths'][0]}' has no other id than 0 and {VOID}, and {VOID} is void, a pixel that "
                                  'does not count: where it is the object, as in DAVIS-2016, give --cfg-options '
                                  'test_dataloader.dataset.binary=True (--binary of eval_davis), and it is read as 1')
+            between = len(ids - {0, VOID})
+            if between > MANY_OBJECTS or self.binary and VOID in ids and between:
+                raise InputError(f"the mask '{info['mask_paths'][0]}' has {between} levels beside 0 and {VOID}, as of edges that were "
+                                 'smoothed by resizing or JPEG: save masks without that (nearest neighbour, PNG)')
         return infos
 
     def _all(self) -> list[str]:
@@ -158,10 +168,35 @@ class DAVIS(Videos):
         return sorted(of_frames & of_masks)
 
 
+def find_year(root: str | Path, split: str, year: str = '2017') -> str:
+    """The folder of ``ImageSets`` that has the list of a split: the given one, or that of another year of DAVIS, or else the given one."""
+    return next((each for each in (year, '2017', '2016', '480p') if Path(root, 'ImageSets', each, f'{split}.txt').is_file()), year)
+
+
 @FUNCTIONS.register_module()
 def list_samples(samples: Sequence[dict]) -> list[dict]:
     """A batch of items that cannot be stacked: their list."""
     return list(samples)
+
+
+def _require_one_size(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> None:
+    """Raise an InputError unless frames and masks of a sequence have one size; those that cannot be read are named when they are."""
+    sizes = {path: found[0] for path in (*frames, *masks) if (found := image_sizes(str(path)))}
+    (width, height), *_ = [*sizes.values(), (0, 0)]
+    odd = [path for path, size in sizes.items() if size != (width, height)]
+    if odd:
+        kinds = [(sum(path in set(odd) for path in some), len(some), kind) for kind, some in (('frames', frames), ('masks', masks))]
+        which = ' and '.join(f'{number} of its {total} {kind}' for number, total, kind in kinds if number)
+        raise InputError(f"sequence '{name}' begins with a frame of {width} x {height} pixels, and {which} have another size, first "
+                         f"'{odd[0]}' with {' x '.join(map(str, sizes[odd[0]]))}: all frames and masks must have one size, resize masks "
+                         'without smoothing (nearest neighbour)')
+
+
+def _colours(image: Image.Image) -> str:
+    """The most frequent colours of a mask that has some, in words."""
+    found = sorted(image.convert('RGB').getcolors(image.width * image.height), reverse=True)
+    some = ', '.join(f'{colour} in {pixels:,} pixels' for pixels, colour in found[:SHOWN]) + ' ...' * (len(found) > SHOWN)
+    return f'colours ({image.mode}; {len(found)} of them: {some})'
 
 
 def resized(height: int, width: int, short_side: int, step: int) -> tuple[int, int]:
@@ -190,8 +225,14 @@ def read_mask(path: str | Path, binary: bool = False) -> np.ndarray:
     """
     try:
         with open_file(str(path)) as file, open_image(file) as image:
-            if image.mode not in ('P', 'L', '1'):
-                raise InputError(f"mask '{path}' has colours ({image.mode}) in place of ids: save it as an indexed PNG")
+            if image.mode.startswith('I'):
+                ids = np.array(image)
+                if ids.min() < 0 or ids.max() > VOID:
+                    raise InputError(f"mask '{path}' has levels from {ids.min()} to {ids.max()}, and ids are 0 to {VOID}: save it with 8 "
+                                     'bits, and numbers of classes or objects')
+            elif image.mode not in ('P', 'L', '1'):
+                raise InputError(f"mask '{path}' has {_colours(image)} in place of ids: save it as a PNG of one channel, an id for each "
+                                 'colour (docs/own_data.md has the few lines of Python that do it)')
             ids = np.array(image, dtype=np.uint8)
             return (ids > 0).astype(np.uint8) if binary else ids
     except InputError:

@@ -21,7 +21,8 @@ class ImageFolder(ImageDataset):
     """
 
     def load_paths(self) -> PackedPaths:
-        return PackedPaths(walk_images(self.data_root), self.data_root)
+        self.left_out: list[str] = []
+        return PackedPaths(walk_images(self.data_root, self.left_out), self.data_root)
 
     def load_data_list(self) -> ImageFiles:
         paths, start, seen = self.load_paths(), len(os.path.join(self.data_root, '')), {}

@@ -6,8 +6,8 @@ import logging
 import os
 import warnings
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import BinaryIO
 
@@ -24,7 +24,10 @@ from mmdssl.errors import InputError
 # more tightly is a bomb.
 BOMB_BYTES_PER_PIXEL = 0.01
 WORTH_LISTING = 32  # images that a list names in a folder
+ORIENTATION, FIRST_RIGHT_ANGLE = 0x0112, 5  # of EXIF
 SHRINK = (8, 4, 2)  # by what a JPEG can be smaller when it is decoded
+# Pictures that people have, and that are not read.
+NOT_READ = ('.heic', '.heif', '.avif', '.gif', '.jp2', '.jxl', '.psd', '.dng', '.nef', '.cr2', '.cr3', '.arw', '.raf', '.orf', '.rw2')
 NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
 
 
@@ -128,16 +131,41 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert('RGB')
 
 
+def image_sizes(path: str) -> list[tuple[int, int]]:
+    """Width and height of the image in a file, and those of the upright one where an EXIF orientation turns it by a right angle; nothing
+    where it is no image."""
+    try:
+        with open_file(path) as file, Image.open(file) as image:
+            turned = image.getexif().get(ORIENTATION, 1) >= FIRST_RIGHT_ANGLE
+            return [image.size, image.size[::-1]] if turned else [image.size]
+    except Exception:  # on broken data, decoders raise almost anything
+        return []
+
+
+def kinds_left_out(suffixes: Mapping[str, int]) -> str:
+    """Of the files with these suffixes, which are pictures that are not read, in words; nothing where there are none."""
+    found = Counter()
+    for suffix, number in suffixes.items():
+        if suffix.lower() in NOT_READ:
+            found[suffix.lower()] += number
+    kinds = ' and '.join(f'{number} {suffix}' for suffix, number in found.most_common())
+    return f'{kinds} cannot be read, convert to .jpg' if kinds else ''
+
+
 def find_images(folder: str) -> list[str]:
     """Sorted paths of all images below a folder, by their extension; see :func:`walk_images`."""
     return list(walk_images(folder))
 
 
-def walk_images(folder: str) -> Iterator[str]:
+def walk_images(folder: str, left_out: list[str] | None = None) -> Iterator[str]:
     """Paths of all images below a folder, by their extension, in the order of text.
 
     Hidden files and folders are passed over, and so is what is no file: FIFOs, sockets, devices. Links are followed, but each file
     and folder counts once, however many links lead to it. A link to nothing counts as an image that cannot be decoded.
+
+    Args:
+        folder: Where to look.
+        left_out: Gets a sentence about pictures of kinds that are not read, if there are any; it is in the log too.
 
     Raises:
         InputError: The folder does not exist, or holds no image.
@@ -147,6 +175,7 @@ def walk_images(folder: str) -> Iterator[str]:
     names: dict[str, str] = {}  # of the images of a folder, sorted, in one text
     inside: dict[str, list[str]] = defaultdict(list)  # folders of a folder
     linked: dict[str, tuple[str, str]] = {}  # folder and name of a link by the real path of the image
+    others: Counter[str] = Counter()
     todo = [(folder, os.path.realpath(folder), None)]
     while todo:
         links = []
@@ -164,6 +193,8 @@ def walk_images(folder: str) -> Iterator[str]:
                     todo.append((entry.path, os.path.join(real, entry.name), path))
                 elif entry.is_file() and _is_image(entry.name):
                     images.append(entry.name)
+                else:
+                    others[os.path.splitext(entry.name)[1]] += 1
             names[path] = END.join(sorted(images))
         for path, name, parent in sorted(links):
             if os.path.isdir(path):
@@ -171,9 +202,14 @@ def walk_images(folder: str) -> Iterator[str]:
             elif _is_image(path) and not _is_special(path):
                 linked.setdefault(os.path.realpath(path), (parent, name))
     _add_links(names, walked, linked)
+    unread = kinds_left_out(others)
     if not any(names.values()):
-        raise InputError(f"no image below '{folder}': point data_root to a folder that holds images "
-                         f"({', '.join(IMG_EXTENSIONS)})")
+        there = unread or f"point data_root to a folder that holds images ({', '.join(IMG_EXTENSIONS)})"
+        raise InputError(f"no image below '{folder}': {there}")
+    if unread:
+        print_log(f"'{folder}': {unread}", 'current', logging.WARNING)
+        if left_out is not None:
+            left_out.append(unread)
     return _in_order(folder, names, inside)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from PIL import ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import ColorJitter, RandomApply, RandomResizedCrop
@@ -44,8 +45,8 @@ class SegmentedImages(BaseDataset):
         masks: Folder of masks, which have the names of their images, below ``data_root``.
         image_suffix: What the names of images end with.
         mask_suffix: What stands in its place in the names of masks.
-        names: A text file below ``data_root`` with a name of an image on each line, without folder and suffix of ``images``; all images
-            without one. An absolute path may lie elsewhere.
+        names: A text file below ``data_root`` with a name of an image on each line, without the folder ``images``, with or without
+            suffix; all images without one. An absolute path may lie elsewhere.
         classes: Names of the classes, in the order of the ids of masks; or by name the ids that are of this class, where all other ids
             are not counted; or a text file below ``data_root`` with a name on each line.
         reduce_zero_label: The id 0 is not counted, and names of classes begin with the id 1.
@@ -120,8 +121,8 @@ class SegmentedImages(BaseDataset):
             drawn = np.random.default_rng(self.number_seed).permutation(len(stems))[:self.number]
             self.subset = f'{self.number} of {len(stems)} images, drawn with seed {self.number_seed}'
             stems = [stems[i] for i in sorted(drawn)]
-        infos = [dict(img_path=f'{self.images / stem}{self.image_suffix}', mask_path=f'{self.masks / stem}{self.mask_suffix}')
-                 for stem in stems]
+        infos = [dict(img_path=f'{self.images / stem}{suffix}', mask_path=f'{self.masks / stem}{self.mask_suffix}')
+                 for stem, suffix in map(self._suffixed, stems)]
         missing = [path for info in infos for path in info.values() if not os.path.isfile(path)]
         if missing:
             raise InputError(f"{len(missing)} of the {2 * len(infos)} images and masks of '{self.names or self.images}' do not exist, "
@@ -129,8 +130,14 @@ class SegmentedImages(BaseDataset):
         return [dict(info, epoch=epoch) for epoch in range(self.epochs) for info in infos]
 
     def _listed(self) -> list[str]:
-        stems = read_lines(self.names, 'image', 'set names to a text file with the name of an image on each line')
-        return [stem.removesuffix(self.image_suffix) for stem in stems]
+        return read_lines(self.names, 'image', 'set names to a text file with the name of an image on each line')
+
+    def _suffixed(self, name: str) -> tuple[str, str]:
+        """A name without its suffix, and that; a list may name images of several."""
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMG_EXTENSIONS and (suffix == self.image_suffix or (self.images / name).is_file()):
+            return stem, suffix
+        return name.removesuffix(self.image_suffix), self.image_suffix
 
     def _found(self) -> list[str]:
         names = sorted(path.relative_to(self.images).as_posix() for path in self.images.rglob('*') if path.name[0] != '.')
@@ -158,6 +165,8 @@ class SegmentedImages(BaseDataset):
             void = torch.full((self.size, self.size), VOID, dtype=torch.uint8)
             return dict(image=torch.zeros(3, self.size, self.size, dtype=torch.uint8), mask=void, label=UNREADABLE, index=key[2])
         mask = self._mask(info)
+        if mask.shape[1:] != (image.height, image.width):
+            image = ImageOps.exif_transpose(image)  # a photograph that was labelled as it is looked at
         if mask.shape[1:] != (image.height, image.width):
             raise InputError(f"the mask '{info['mask_path']}' has height and width {tuple(mask.shape[1:])}, but its image has "
                              f'{(image.height, image.width)}: a mask holds one id per pixel of the image')

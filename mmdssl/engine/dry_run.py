@@ -18,7 +18,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.console import Console
 from rich.table import Table
 
-from mmdssl.datasets.checks import plain_datasets, unused_images
+from mmdssl.datasets.checks import left_out, plain_datasets
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.engine.backbone import backbone_of
 from mmdssl.engine.log_processor import peak_memory
@@ -178,8 +178,9 @@ def _table(runner: Runner, step: float, loading: float, images: int) -> Table:
     table.add_row('trained parameters', _count(p for p in model.parameters() if p.requires_grad))
     table.add_row('parameters of the backbone', _count(backbone_of(model).parameters()))
     table.add_row('training images', f'{len(loader.dataset):,}')
-    for unused in filter(None, map(unused_images, plain_datasets(loader.dataset))):
-        table.add_row('', unused)
+    for plain in plain_datasets(loader.dataset):
+        for said in left_out(plain):
+            table.add_row('', said)
     if hasattr(runner.val_loop, 'bank'):
         table.add_row('k-NN: bank, queries',
                       f'{len(runner.val_loop.bank.dataset):,}, {len(runner.val_dataloader.dataset):,}')

@@ -98,7 +98,7 @@ def short_box(coco):
     (short_box, r"entry 1 of 'annotations' in .* has bbox=\[1, 2, 3\]: give \(a number, "),
     (lambda coco: coco['annotations'][1].update(bbox=['1', '2', '3', '4']), "entry 1 of 'annotations' .* has bbox=.*give"),
     (lambda coco: coco['images'][2].update(file_name=5), "entry 2 of 'images' in .* has file_name=5: give a text"),
-    (add(dict(id=10)), 'more than one annotation with the id 10'),
+    (add(dict(id=10)), 'more than one of its annotations with the id 10'),
     (lambda coco: coco['images'].clear(), "has no 'images'"),
 ])
 def test_a_json_that_is_no_coco_json_is_explained(make_coco, coco_root, change, message):

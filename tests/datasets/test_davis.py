@@ -70,7 +70,13 @@ def remove(root: Path, *names: str) -> None:
     (lambda root: remove(root, 'JPEGImages/480p/val-01'), "sequence 'val-01' .* is empty"),
     (lambda root: remove(root, *(f'JPEGImages/480p/val-02/{i:05d}.jpg' for i in range(6))), "'val-02' .* is empty"),
     (lambda root: remove(root, 'Annotations/480p/val-00/00000.png'), "'val-00' has no mask for 1 of its 6.*00000.png"),
-], ids=['list', 'empty list', 'sequence', 'empty sequence', 'first mask'])
+    (lambda root: [path.rename(path.with_suffix('.jpg')) for path in (root / 'Annotations/480p/val-00').iterdir()],
+     "'val-00' has no mask for 6 of its 6 frames.*masks end with .jpg: save them as PNG"),
+    (lambda root: Image.new('P', (90, 60)).save(root / 'Annotations/480p/val-01/00003.png'),
+     "'val-01' begins with a frame of 192 x 112 pixels, and 1 of its 6 masks .*val-01/00003.png' with 90 x 60.*must have one size"),
+    (lambda root: Image.fromarray(np.arange(192 * 112, dtype=np.uint8).reshape(112, 192)).save(
+        root / 'Annotations/480p/val-02/00000.png'), "val-02/00000.png' has 254 levels beside 0 and 255, as of edges that were smoothed"),
+], ids=['list', 'empty list', 'sequence', 'empty sequence', 'first mask', 'jpeg', 'size of a mask', 'smooth'])
 def test_what_is_missing_is_named_at_once(copy, damage, match):
     damage(copy)
     with pytest.raises(InputError, match=match):

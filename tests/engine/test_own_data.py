@@ -12,7 +12,8 @@ from own_files import write_clips, write_davis2016, write_fruits, write_masks
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mmdssl.engine import own_data
+from mmdssl.datasets.checks import plain_datasets, unused_images
+from mmdssl.engine import own_config
 from mmdssl.engine.own_data import name_folders, use_data
 from mmdssl.errors import InputError
 from mmdssl.registry import DATASETS
@@ -121,7 +122,7 @@ def test_davis_and_what_is_missing(tmp_path):
     cfg = Config.fromfile(ROOT / 'segmentation/semfpn_vit-small_40k_voc12.py')
     place = 'train_dataloader.dataset.datasets.0.data_prefix.img_path'
     with pytest.raises(InputError, match=f"has no folder 'JPEGImages', which {place}"):
-        own_data._existing(str(tmp_path), 'JPEGImages', place)
+        own_config.existing(str(tmp_path), 'JPEGImages', place)
 
 
 def test_the_number_of_classes_follows_the_folder(tmp_path):
@@ -225,7 +226,7 @@ def test_masks_with_parts_are_those_of_protocols_too(tmp_path):
     (root / 'classes.txt').write_text('void\napple\npear\nplum\n')
     for config in ('dense/hummingbird_ade20k', 'dense/linear-leopart_ade20k'):
         cfg, said = applied(config, root, tmp_path)
-        datasets = [loader.dataset for _, loader in own_data._parts(cfg)]
+        datasets = [loader.dataset for _, loader in own_config.parts(cfg)]
         assert {dataset.images for dataset in datasets} == {'train/images', 'valid/images'}
         assert all(list(dataset.classes) == ['apple', 'pear', 'plum'] and dataset.reduce_zero_label for dataset in datasets)
         assert '0 is not counted' in said and cfg.model.get('num_classes', 3) == 3
@@ -263,6 +264,83 @@ def test_classes_are_in_the_order_by_which_they_are_numbered(tmp_path):
     coco = COCO(dataset.ann_file)
     numbered = [coco.loadCats(each)[0]['name'] for each in coco.getCatIds(catNms=dataset.metainfo.classes)]
     assert list(dataset.metainfo.classes) == numbered == ['plum', 'apple']
+
+
+def test_boxes_alone_are_trained_without_masks(tmp_path):
+    root = write_fruits(tmp_path / 'own', change=lambda coco: [each.pop('segmentation') for each in coco['annotations']])
+    cfg, said = applied('detection/small_mask-rcnn_coco', root, tmp_path)
+    assert cfg.model.roi_head.mask_head is None and 'boxes alone' in said
+    assert not any(step.get('with_mask') for part in ('train', 'val', 'test') for step in cfg[f'{part}_dataloader'].dataset.pipeline)
+    assert cfg.val_evaluator.metric == cfg.test_evaluator.metric == 'bbox' and cfg.default_hooks.record.framework == 'faster-rcnn-small'
+
+
+@pytest.mark.parametrize(('config', 'write', 'genuine'), [
+    ('detection/small_mask-rcnn_coco', lambda root: [write_fruits(
+        root, f'annotations/instances_{part}2017.json', f'{part}2017', range(2), change=eighty) for part in ('train', 'val')], 2),
+    ('segmentation/semfpn_vit-small_40k_ade20k', lambda root: [write_masks(
+        root, 2, f'images/{part}', f'annotations/{part}', suffix='.jpg') for part in ('training', 'validation')], 2),
+    ('dense/hummingbird_ade20k', lambda root: [write_masks(
+        root, 2, f'images/{part}', f'annotations/{part}', suffix='.jpg') for part in ('training', 'validation')], 2)])
+def test_own_data_laid_out_as_those_of_the_config_have_their_own_name(tmp_path, monkeypatch, config, write, genuine):
+    write(tmp_path / 'garden')
+    name = Config.fromfile(ROOT / f'{config}.py').default_hooks.record.dataset
+    assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == 'garden'
+    monkeypatch.setitem(own_config.EVALUATED, name, genuine)
+    assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == name
+
+
+def eighty(coco: dict) -> None:
+    """The categories of COCO."""
+    coco['categories'] = [dict(id=3 + i, name=name) for i, name in enumerate(DATASETS.get('mmdet.CocoDataset').METAINFO['classes'])]
+
+
+def test_images_of_several_suffixes_are_all_used(tmp_path):
+    """And what is left out is counted once, with what cannot be read."""
+    root = write_masks(tmp_path / 'own')
+    for number, suffix in enumerate(('.JPG', '.jpeg', '.jpg', '.JPG')):
+        path = root / f'images/photo {number}.png'
+        Image.open(path).convert('RGB').save(path.with_suffix(suffix), 'JPEG')
+        path.unlink()
+    (root / 'images/photo 4.png').rename(root / 'images/photo 4.heic')
+    (root / 'masks/photo 5.png').unlink()
+    cfg, said = applied(SEGMENTATION, root, tmp_path, **NAMED)
+    assert all(each in said for each in ('train: 8 images in', '1 more have no mask in', '1 .heic cannot be read', 'val: 2 images'))
+    train = DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_='mmseg'))
+    assert len(train) == 8 and {Path(train.get_data_info(i)['img_path']).suffix for i in range(8)} == {'.png', '.JPG', '.jpeg'}
+    assert all(Path(train.get_data_info(i)[key]).is_file() for i in range(8) for key in ('img_path', 'seg_map_path'))
+    assert not [*filter(None, map(unused_images, plain_datasets(train)))]
+    val = DATASETS.build(dict(cfg.val_dataloader.dataset, _scope_='mmseg'))
+    assert {Path(val.get_data_info(i)['img_path']).name for i in range(2)} == {'photo 2.jpg', 'photo 9.png'}
+    cfg, _ = applied('dense/small_hummingbird_world', root, tmp_path, **NAMED)
+    bank = DATASETS.build(cfg.test_cfg.bank.dataset)
+    assert len(bank) == 8 and all(bank[i]['label'] == 0 for i in range(8))
+
+
+def test_the_setting_in_records_follows_the_classes(tmp_path):
+    cfg, _ = applied('dense/small_linear-dinov3_camvid', write_masks(tmp_path / 'own'), tmp_path, **NAMED)
+    assert cfg.default_hooks.record.setting == dict(image=128, mask='original', classes=4) and cfg.default_hooks.record.dataset == 'own'
+
+
+@pytest.mark.parametrize('upright', [True, False])
+def test_photographs_that_are_turned_by_their_orientation(tmp_path, upright):
+    """mmseg and mmdet turn them; protocols take masks of either."""
+    root = write_masks(tmp_path / 'own', suffix='.jpg', change=np.rot90 if upright else lambda ids: ids)
+    for path in (root / 'images').iterdir():
+        exif = Image.Exif()
+        exif[0x0112] = 8
+        Image.open(path).save(path, exif=exif)
+    cfg, _ = applied('dense/small_hummingbird_world', root, tmp_path, **NAMED)
+    assert DATASETS.build(cfg.test_dataloader.dataset)[0]['label'] == 0
+    if upright:
+        applied(SEGMENTATION, root, tmp_path, **NAMED)
+    else:
+        with pytest.raises(InputError, match='has 64 x 48 pixels, but its image .* has 48 x 64 when it is turned as its EXIF'):
+            applied(SEGMENTATION, root, tmp_path, **NAMED)
+
+
+def test_images_that_are_trained_on_and_validate_are_counted(tmp_path):
+    root = write_fruits(write_fruits(tmp_path / 'own', 'train.json'), 'val.json', numbers=range(4))
+    assert '4 images are trained on and validate, first IMG_0000.jpg' in applied(DETECTION, root, tmp_path)[1]
 
 
 def test_annotations_of_unknown_categories_are_counted(tmp_path):
@@ -304,6 +382,24 @@ def nothing(root: Path) -> None:
     (root / 'labels.csv').write_text('a,b')
 
 
+def one_mask(change: Callable) -> Callable:
+    def make(root: Path) -> None:
+        path = write_masks(root) / 'masks/photo 7.png'
+        Image.fromarray(change(np.array(Image.open(path)))).save(path)
+    return make
+
+
+def with_a_slip(ids: np.ndarray) -> np.ndarray:
+    ids[0, :3] = 77
+    return ids
+
+
+def as_jpeg(root: Path) -> None:
+    for path in (write_masks(root) / 'masks').iterdir():
+        Image.open(path).save(path.with_suffix('.jpg'))
+        path.unlink()
+
+
 NAMED = dict(classes=['background', 'apple', 'pear', 'plum'])
 MISTAKES = [
     (DETECTION, nothing, {}, 'hold no file of COCO.*there is labels.csv'),
@@ -320,15 +416,37 @@ MISTAKES = [
     (DETECTION, removed(write_fruits, 'images/*'), {}, 'IMG_0000.jpg, the first image of .* is not in'),
     (DETECTION, write_fruits, dict(classes=['apple', 'peer']), "--classes has 'peer', and the categories of .* are apple, pear, plum"),
     (DETECTION, three(lambda coco: coco['annotations'][0].pop('bbox')), {}, "entry 0 of 'annotations' .* has no 'bbox'"),
+    (DETECTION, lambda root: write_fruits(root.parent, images='own'), {},
+     "own' and its folders hold no file of COCO.*give the folder '.*', which has fruits.json"),
+    (DETECTION, lambda root: write_fruits(root, change=lambda coco: [each.update(width=32, height=24) for each in coco['images']]), {},
+     "10 of 10 images looked at of .* have another size than it says, first 'IMG_0000.jpg', 64 x 48 pixels in place of 32 x 24"),
+    (DETECTION, three(lambda coco: [each.update(bbox=[side / 64 for side in each['bbox']]) for each in coco['annotations']]), {},
+     'fruits.json. are shares of the image, first .0.03125, '),
+    (DETECTION, three(lambda coco: [each['bbox'].__setitem__(slice(2, 4), [each['bbox'][0] + 16, each['bbox'][1] + 16])
+                                    for each in coco['annotations']]), {}, 'boxes of .*fruits.json. reach beyond .* two corners: COCO'),
+    (DETECTION, lambda root: write_fruits(root, change=lambda coco: coco['images'][3].update(id=0)), {},
+     "fruits.json' has more than one of its images with the id 0"),
     (SEGMENTATION, nothing, NAMED, 'no folders of images and of their masks .there is labels.csv'),
     (SEGMENTATION, write_masks, {}, 'have the ids 0, 1, 2, 3, and nothing says what they are: give --classes'),
     (SEGMENTATION, write_masks, dict(classes=['apple', 'pear', 'plum']),
-     'the ids 0, 1, 2, 3, and there are 3 classes.*name all of them, the background'),
+     'levels 0 in 25,416 pixels, 1 in .* 0 to 2 .0 apple, 1 pear, 2 plum.: 1,768 pixels .*photo 0.png.*name all classes, the back'),
     (SEGMENTATION, removed(write_masks, 'masks/*'), NAMED, 'there is no mask in'),
     (SEGMENTATION, lambda root: write_masks(root, mask_suffix='.gif.png', change=lambda ids: np.stack([ids] * 3, -1)), NAMED,
-     'has colours .RGB. in place of ids'),
+     r'has colours .RGB; 4 of them: \(0, 0, 0\) in [\d,]+ pixels, .* in place of ids'),
     (SEGMENTATION, lambda root: write_masks(root, change=lambda ids: (255 * (ids > 0)).astype(np.uint8)), NAMED,
      'the ids 0, 255, and 255 is void here.*name two classes'),
+    (SEGMENTATION, lambda root: write_masks(root.parent, images='own'), NAMED, 'call them images and masks'),
+    (SEGMENTATION, lambda root: (write_masks(root) / 'images/photo 2.png').write_bytes(b'none'), NAMED,
+     "1 of 2 images looked at that validate cannot be decoded, first .*photo 2.png'"),
+    (DETECTION, lambda root: (write_fruits(root) / 'images/IMG_0009.jpg').write_bytes(b'none'), {},
+     "1 of 2 images looked at that validate cannot be decoded, first .*IMG_0009.jpg'"),
+    (SEGMENTATION, as_jpeg, NAMED, "end with .jpg, first 'photo 0.jpg'.*save them as PNG; docs/own_data.md"),
+    (SEGMENTATION, one_mask(lambda ids: ids[::2, ::2]), NAMED, "photo 7.png' has 32 x 24 pixels, but its image 'photo 7.png' has 64 x 48"),
+    (SEGMENTATION, one_mask(with_a_slip), NAMED, "3 pixels .* are of none, first in 'photo 7.png'; these few are most likely slips"),
+    (SEGMENTATION, lambda root: write_masks(root, change=lambda ids: ids * np.uint8(85)), NAMED,
+     r'levels 0 in [\d,]+ pixels, 85 in .* are 4 levels of grey for 4 classes: write the ids in their place; docs'),
+    (SEGMENTATION, lambda root: write_masks(root, change=lambda ids: np.array(Image.fromarray((255 * (ids > 0)).astype(np.uint8)).resize(
+        (32, 24), 2).resize((64, 48), 2))), dict(classes=['background', 'fruit']), 'so many levels are edges that were smoothed'),
     (VIDEO, nothing, {}, 'neither ImageSets.* nor folders of clips and of their masks .there is labels.csv'),
     (VIDEO, write_davis2016, {}, '00000.png. has no other id than 0 and 255, and 255 is void.*dataset.binary=True'),
     (VIDEO, lambda root: write_clips(root / 'x', 'clips') and (root / 'x/masks').rename(root / 'masks') and (root / 'x/clips').rename(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_files import write_davis2016
 from PIL import Image
 
 from mmdssl.datasets import DAVIS
@@ -100,3 +101,12 @@ def test_runs_as_a_command(davis_root):
 def test_a_list_that_is_not_there_is_an_error(main, predictions, davis_root, capsys):
     assert main([str(predictions), str(davis_root), '--split', 'test']) == 2
     assert "ImageSets/2017/test.txt' does not exist" in capsys.readouterr().err
+
+
+def test_the_lists_of_davis_2016_are_found(main, tmp_path, capsys):
+    """In a folder of their own, with masks of 0 and 255."""
+    root = write_davis2016(tmp_path / 'davis')
+    assert main([str(root / 'Annotations/480p'), str(root), '--binary']) == 0
+    assert 'cat_1' in capsys.readouterr().out
+    assert main([str(root / 'Annotations/480p'), str(root)]) == 2
+    assert '--binary of eval_davis' in capsys.readouterr().err

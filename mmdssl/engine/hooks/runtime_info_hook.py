@@ -10,6 +10,7 @@ from torch import Tensor
 from mmdssl.registry import HOOKS
 
 HISTORY = 1_000
+LINES = 2  # of the log, which a run has at least, however short it is
 
 
 @HOOKS.register_module()
@@ -20,6 +21,7 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
     epoch and before a checkpoint. Every iteration's value reaches the message hub, but only the last 1,000 stay there, because
     MMEngine copies the history in every iteration and into every checkpoint. The log's smoothing windows are far shorter (50);
     a longer one of ``log_processor`` keeps as many values as it needs, and ``'epoch'`` and ``'global'`` mean at most 1,000.
+    The intervals of loggers shrink where a run is too short for them.
     """
 
     def __init__(self):
@@ -37,7 +39,10 @@ class RuntimeInfoHook(hooks.RuntimeInfoHook):
         processor = runner.log_processor
         windows = [processor.window_size, *(custom.get('window_size') for custom in processor.custom_cfg)]
         self._history = max([HISTORY, *(window for window in windows if isinstance(window, int))])
-        self._intervals = [hook.interval for hook in runner.hooks if isinstance(hook, hooks.LoggerHook)]
+        loggers = [hook for hook in runner.hooks if isinstance(hook, hooks.LoggerHook)]
+        for hook in loggers:
+            hook.interval = min(hook.interval, max(runner.max_iters // LINES, 1))
+        self._intervals = [hook.interval for hook in loggers]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         if outputs:

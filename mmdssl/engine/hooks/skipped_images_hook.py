@@ -13,6 +13,8 @@ from mmdssl.datasets.labelled_folder import UNREADABLE
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 
+FEW = 2  # that may be bad however few images there are
+
 
 @HOOKS.register_module()
 class SkippedImagesHook(Hook):
@@ -23,7 +25,7 @@ class SkippedImagesHook(Hook):
     tells. A resumed run remembers those of before.
 
     Args:
-        max_share: Share of the dataset's images that may be bad.
+        max_share: Share of the dataset's images that may be bad; of small ones two may be, whatever the share.
         interval: Iterations from one report to the next; the end of an epoch reports too.
     """
 
@@ -50,11 +52,18 @@ class SkippedImagesHook(Hook):
             runner.logger.warning(f'{path} cannot be decoded, {instead} ({len(self.paths)} so far)')
         runner.message_hub.update_info('skipped_images', self.paths)
         total = len(runner.train_dataloader.dataset)
-        if len(self.paths) > self.max_share * total:
+        if len(self.paths) > max(self.max_share * total, FEW):
             some = ', '.join(self.paths[:10]) + (' ...' if len(self.paths) > 10 else '')
             raise InputError(f'{len(self.paths)} of {total} images cannot be decoded, more than max_share='
                              f'{self.max_share:g} of SkippedImagesHook allows ({some}): repair or remove them, the log '
-                             'names them all')
+                             f'names all that were met, or allow more{_option(runner)}')
+
+
+def _option(runner: Runner) -> str:
+    """What allows more, where the config names the hook."""
+    hooks = runner.cfg.get('custom_hooks') or []
+    place = next((i for i, hook in enumerate(hooks) if str(hook.get('type')).endswith('SkippedImagesHook')), None)
+    return '' if place is None else f' with --cfg-options custom_hooks.{place}.max_share=0.1'
 
 
 def _skipped(data_batch, dataset: Dataset) -> list[str]:

@@ -35,6 +35,13 @@ def test_losses_are_read_only_when_they_are_logged(train):
     assert len(history(runner)) == 24
 
 
+def test_a_run_that_is_shorter_than_the_interval_is_logged(train):
+    runner = train(**{'train_dataloader.batch_size': 1, 'train_cfg.max_epochs': 1, 'default_hooks.logger.interval': 50,
+                      'custom_hooks': [dict(type='AlgorithmHook'), dict(type='CountReadsHook')]})
+    hook, = (hook for hook in runner.hooks if isinstance(hook, CountReadsHook))
+    assert [iteration for iteration, number in hook.reads if number >= 3] == [11, 23]
+
+
 def test_no_value_is_lost_or_changed(train):
     every, seldom = (train(name=str(n), **{'default_hooks.logger.interval': n}) for n in (1, 4))
     assert history(every) == history(seldom)

@@ -17,7 +17,8 @@ class Log(list):
 def run():
     """Function that shows the hook a batch with some skipped files, in a run of 100 images."""
     log = Log()
-    runner = SimpleNamespace(iter=0, logger=log, message_hub=MessageHub('skipped'),
+    cfg = dict(custom_hooks=[dict(type='AlgorithmHook'), dict(type='mmdssl.SkippedImagesHook')])
+    runner = SimpleNamespace(iter=0, logger=log, cfg=cfg, message_hub=MessageHub('skipped'),
                              train_dataloader=SimpleNamespace(dataset=range(100), __len__=lambda: 10))
 
     def step(hook: SkippedImagesHook, *skipped: str) -> Log:
@@ -40,7 +41,14 @@ def test_too_many_bad_files_stop_the_run(run):
     hook = SkippedImagesHook(max_share=0.02, interval=1)
     run(hook, 'a.jpg', 'b.jpg')
     run(hook, 'a.jpg')
-    with pytest.raises(InputError, match='3 of 100 images cannot be decoded.*a.jpg, b.jpg, c.jpg'):
+    with pytest.raises(InputError, match='3 of 100 images cannot .*a.jpg, b.jpg, c.jpg.*or allow more .*custom_hooks.1.max_share='):
+        run(hook, 'c.jpg')
+
+
+def test_two_of_a_small_folder_may_be_bad(run):
+    hook = SkippedImagesHook(interval=1)
+    run(hook, 'a.jpg', 'b.jpg')
+    with pytest.raises(InputError, match='3 of 100 images'):
         run(hook, 'c.jpg')
 
 
