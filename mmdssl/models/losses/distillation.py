@@ -5,6 +5,7 @@ from functools import wraps
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 def full_precision(function):
@@ -24,13 +25,13 @@ def cross_entropy(target: Tensor, logits: Tensor) -> Tensor:
     """``-sum_k p_k log softmax(s)_k = logsumexp(s) - <p, s>``, so that no log-softmax is stored.
 
     Args:
-        target: Probabilities ``p``, ``(..., K)``; broadcast against the logits.
+        target: Probabilities ``p``, ``(..., K)``, without a gradient; broadcast against the logits.
         logits: ``s``, ``(..., K)``.
 
     Returns:
         ``(...)``, in nats.
     """
-    return logits.logsumexp(-1) - torch.linalg.vecdot(target, logits)
+    return _CrossEntropies.apply(target[None], logits[None])[0, 0]
 
 
 @full_precision
@@ -38,14 +39,14 @@ def cross_view(target: Tensor, logits: Tensor) -> Tensor:
     """Mean cross-entropy over the pairs of a teacher's view and a different view of the student (DINO, Eq. 3).
 
     Args:
-        target: Teacher's probabilities of the first T views, ``(T, B, K)``.
+        target: Teacher's probabilities of the first T views, ``(T, B, K)``, without a gradient.
         logits: Student's logits of V >= T views, ``(V, B, K)``.
 
     Returns:
         Scalar, the mean over the ordered pairs ``t != v`` and over the batch.
     """
     num_targets, num_views = len(target), len(logits)
-    pairs = logits.logsumexp(-1) - torch.einsum('tbk,vbk->tvb', target, logits)
+    pairs = _CrossEntropies.apply(target, logits)
     different = 1 - torch.eye(num_targets, num_views, device=logits.device)
     return (pairs.mean(-1) * different).sum() / (num_targets * (num_views - 1))
 
@@ -64,6 +65,29 @@ def masked_patches(target: Tensor, logits: Tensor, weight: Tensor, num_crops: in
         Scalar.
     """
     return (cross_entropy(target, logits) * weight).sum() / num_crops
+
+
+class _CrossEntropies(torch.autograd.Function):
+    """Of each of T distributions ``(T, ..., K)`` with each of V rows of logits ``(V, ..., K)``, ``(T, V, ...)``.
+
+    The prototypes are so many that what is as wide as they are rules the memory of a step: here that is the logits, the targets and one
+    gradient, ``sum_t g_t (softmax(s) - p_t)``, where autograd would make five.
+    """
+
+    @staticmethod
+    def forward(ctx, target: Tensor, logits: Tensor) -> Tensor:
+        normalizer = logits.logsumexp(-1)
+        ctx.save_for_backward(target, logits, normalizer)
+        return torch.stack([normalizer - torch.linalg.vecdot(p, logits) for p in target])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:
+        target, logits, normalizer = ctx.saved_tensors
+        of_logits = (logits - normalizer[..., None]).exp_().mul_(grad.sum(0)[..., None])
+        for p, g in zip(target, grad):
+            of_logits.addcmul_(p, g[..., None], value=-1)
+        return None, of_logits
 
 
 def at_least_fp32(x: Tensor) -> Tensor:
