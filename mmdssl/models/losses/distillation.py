@@ -120,7 +120,7 @@ class Center(nn.Module):
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
         """Logits ``(..., K)`` to probabilities ``softmax((t - c) / temperature)`` in fp32."""
-        return ((at_least_fp32(logits) - self.center) / temperature).softmax(-1)
+        return (at_least_fp32(logits) - self.center).div_(temperature).softmax(-1)
 
     @torch.no_grad()
     def update(self, mean_logits: Tensor) -> None:
