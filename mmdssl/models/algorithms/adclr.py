@@ -46,7 +46,7 @@ class ADCLR(IBOT):
             targets = self.teacher_targets(self.teacher_tokens(views, queries), self.masked_rows(views))
         logits = self.student_logits(self.student_tokens(views, self.query_tokens(self.student.backbone, views)))
         terms = self.image_terms(views, targets, logits)
-        local = cross_view(targets['query'].flatten(1, 2), logits['query'].flatten(1, 2))
+        local = cross_view(targets['query'].flatten(1, 2), logits['query'].flatten(1, 2), overwrite=True)
         return dict(terms, loss_query=self.query_weight * local)
 
     @staticmethod

@@ -82,7 +82,7 @@ class DINO(Algorithm):
         if len(logits) < 2:
             raise InputError('a view is compared with the other views of its image, but there is only one: give '
                              'train_dataloader.dataset.views.global_ two photometric recipes, or num=2')
-        loss = cross_view(target, logits)
+        loss = cross_view(target, logits, overwrite=True)
         entropy = torch.special.entr(target).sum(-1).mean()
         return dict(loss_cls=loss, entropy=entropy, kl=loss.detach() - entropy)
 

@@ -67,7 +67,7 @@ class IBOT(DINO):
         terms = self.cls_terms(targets['cls'], logits['cls'])
         if self.masked:
             crops = views['global']
-            loss = masked_patches(targets['patch'], logits['patch'], crops.mask_weight, crops.flips.numel())
+            loss = masked_patches(targets['patch'], logits['patch'], crops.mask_weight, crops.flips.numel(), overwrite=True)
             terms['loss_patch'] = self.patch_weight * loss
         return terms
 

@@ -56,7 +56,8 @@ class PQCL(IBOT):
         queries = self.student.backbone.embed_query_positions(coordinates)
         logits = self.student_logits(self.student_tokens(views, queries))
         terms = self.image_terms(views, targets, logits)
-        return dict(terms, loss_query=self.query_weight * cross_entropy(targets['query'], logits['query']).mean())
+        query = cross_entropy(targets['query'], logits['query'], overwrite=True).mean()
+        return dict(terms, loss_query=self.query_weight * query)
 
     def coordinates(self, views: Views) -> Tensor:
         """Where the query patches lie in the frame of each global view, ``(V, B, C*Q, 2)`` for C crops of Q patches."""

@@ -67,7 +67,7 @@ class SelfPatch(DINO):
             self.remember_features(features[0])
         tokens = [self.student_tokens(group) for group in groups]
         logits = self.student_logits(_joined(tokens))
-        losses = cross_entropy(targets['patch'], logits['patch']).split([len(group['patch']) for group in tokens])
+        losses = cross_entropy(targets['patch'], logits['patch'], overwrite=True).split([len(group['patch']) for group in tokens])
         num_views = [len(group.images) for group in groups]
         of_patches = sum(number * loss.mean() for number, loss in zip(num_views, losses)) / sum(num_views)  # the mean over views
         return dict(self.cls_terms(targets['cls'], logits['cls']), loss_patch=self.patch_weight * of_patches)

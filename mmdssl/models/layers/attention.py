@@ -93,8 +93,10 @@ class QueryAttention(Attention):
         else:
             weight, bias = self.qkv.weight, self.qkv.used_bias() if isinstance(self.qkv, KeyBiasFree) else self.qkv.bias
             q_bias, kv_bias = (None, None) if bias is None else (bias[:dim], bias[dim:])
-            q = F.linear(x[:, :first], weight[:dim], q_bias)
-            k, v = F.linear(x[:, :num_keys], weight[dim:], kv_bias).chunk(2, dim=-1)
+            # A linear layer keeps its input, of a part a copy: so both keep the same parts, and nobody keeps the whole.
+            parts = [x] if num_keys == length else [part.contiguous() for part in x.split([num_keys, length - num_keys], dim=1)]
+            q = torch.cat([F.linear(part[:, :first], weight[:dim], q_bias) for part in parts], dim=1)
+            k, v = F.linear(parts[0], weight[dim:], kv_bias).chunk(2, dim=-1)
         q, k, v = (t.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
         if num_queries and query_keys in ('patches', 'image+queries'):
             readable = torch.ones(length, num_keys, dtype=torch.bool, device=x.device)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class Kept(NamedTuple):
@@ -62,7 +63,7 @@ def add_branch(x: Tensor, branch: Callable[[Tensor], Tensor], kept: Kept | None,
     index, scale = (kept.index, kept.scale) if len(kept.index) else (kept.index.new_zeros(1), 0.)  # gradients are zero, not None
     part = branch(x[index])
     dtype = torch.promote_types(rows.dtype, part.dtype)
-    return rows.to(dtype).index_add(0, index, part.to(dtype), alpha=scale)
+    return _AddSome.apply(rows.to(dtype), index, part.to(dtype), scale)
 
 
 def scaled(branch: Tensor, kept: Kept | None, owner: Tensor | None = None) -> Tensor:
@@ -71,3 +72,19 @@ def scaled(branch: Tensor, kept: Kept | None, owner: Tensor | None = None) -> Te
         return branch
     weight = kept.weight if owner is None else kept.weight[owner]
     return branch * weight.to(branch.dtype).reshape(-1, *[1] * (branch.ndim - 1))
+
+
+class _AddSome(torch.autograd.Function):
+    """``index_add``, which would keep the branch for the backward pass, although its gradient does not depend on it."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor, part: Tensor, scale: float) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.scale = scale
+        return x.index_add(0, index, part, alpha=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        index, = ctx.saved_tensors
+        return grad, None, grad.index_select(0, index).mul_(ctx.scale), None

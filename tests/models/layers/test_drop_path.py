@@ -84,3 +84,11 @@ def test_a_subset_skips_what_its_weights_say():
     torch.testing.assert_close(add_branch(x, branch, kept), x + x.sin() * kept.weight[:, None, None])
     torch.testing.assert_close(add_branch(x, branch, Kept(kept.weight, None, kept.scale)), x + x.sin() * kept.weight[:, None, None])
     assert seen == [4, 6]
+
+
+def test_a_branch_is_not_kept_for_the_backward_pass():
+    x, branch, kept = torch.zeros(BATCH, 2, 3), torch.ones(4, 2, 3, requires_grad=True), []
+    some = draw(x, 0.4, subset=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape), lambda _: None):
+        add_branch(x, lambda _: branch, some)
+    assert kept == [some.index.shape]

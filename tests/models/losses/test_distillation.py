@@ -51,6 +51,45 @@ def test_cross_entropy_is_smallest_at_the_target():
     torch.testing.assert_close(other.grad, other.detach().softmax(-1) - target)
 
 
+def plain_entropy(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return -(target * logits.log_softmax(-1)).sum(-1)
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+@pytest.mark.parametrize('shape', [(3, ), (4, 3), (2, 4, 3)])
+def test_gradients_are_those_of_a_log_softmax_also_where_they_take_the_place_of_the_logits(shape, overwrite):
+    target, leaf = probabilities(3).double(), torch.randn(*shape, K, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(*shape, dtype=torch.float64)
+    logits = leaf * 3
+    before = logits.detach().clone()
+    loss = (cross_entropy(target, logits, overwrite) * weights).sum()
+    actual, = torch.autograd.grad(loss, leaf, retain_graph=True)
+    expected, = torch.autograd.grad((plain_entropy(target, leaf * 3) * weights).sum(), leaf)
+    torch.testing.assert_close(actual, expected)
+    assert logits.detach().equal(before) is not overwrite
+    if overwrite:
+        with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+            torch.autograd.grad(loss, leaf)
+
+
+@pytest.mark.parametrize('targets, views', [(1, 3), (2, 2), (2, 7)])
+def test_gradients_of_views_are_those_of_a_log_softmax(targets, views):
+    target = probabilities(targets, 5).double()
+    logits = torch.randn(views, 5, K, dtype=torch.float64, requires_grad=True)
+    pairs = [plain_entropy(target[t], logits[v]) for t in range(targets) for v in range(views) if t != v]
+    expected, = torch.autograd.grad(torch.stack(pairs).mean(), logits)
+    actual, = torch.autograd.grad(cross_view(target, logits), logits)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_what_is_as_wide_as_the_prototypes_is_kept_twice():
+    """Logits and targets."""
+    kept, logits = [], (torch.randn(2, 3, K, requires_grad=True) + 1)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()), lambda _: None):
+        cross_view(probabilities(2, 3), logits)
+    assert sum(numel for numel in kept if numel >= K) == 2 * logits.numel()
+
+
 def test_cross_entropy_survives_large_logits():
     logits = torch.tensor([[300., -300., 0.]])
     assert cross_entropy(torch.tensor([[0.5, 0.5, 0.]]), logits).item() == pytest.approx(300.)
