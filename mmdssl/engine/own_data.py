@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -207,6 +207,7 @@ def _tars(path: str | Sequence[str]) -> dict | None:
     names = sorted(each[len(root):] for each in paths)
     if len(names) > 1 and not is_address(root) and names == sorted(glob('*.tar', root_dir=root or None)):  # as a shell wrote out
         names = ['*.tar']
+    names = [escape(name) if os.path.exists(root + name) else name for name in names]  # it may be called 'x[1].tar'
     return dict(type='mmdssl.TarImages', data_root=root.rstrip('/') or root or '.', shards=names)
 
 
