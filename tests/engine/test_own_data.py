@@ -30,8 +30,8 @@ def source(path) -> dict:
 
 def test_tars_of_all_ways_to_name_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ('shards/0.tar', 'shards/1.tar', 'shards/about.json', 'deep/a/2.tar', 'deep/b/3.tar', 'zipped/4.tar.gz', 'mixed/5.tar', 'odd/x[1].tar',
-                 'mixed/a/6.jpg'):
+    for name in ('shards/0.tar', 'shards/1.tar', 'shards/about.json', 'deep/a/2.tar', 'deep/b/3.tar', 'zipped/4.tar.gz', 'mixed/5.tar',
+                 'mixed/a/6.jpg', 'odd/x[1].tar'):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
     for path, root, shards in (
@@ -40,7 +40,8 @@ def test_tars_of_all_ways_to_name_them(tmp_path, monkeypatch):
             (['shards/0.tar', 'shards/1.tar'], 'shards', ['*.tar']), ('shards/1.tar', 'shards', ['1.tar']),
             (['deep/b/3.tar', 'deep/a/2.tar'], 'deep', ['a/2.tar', 'b/3.tar']),
             (f'{tmp_path}/deep/?/2.tar', f'{tmp_path}/deep', ['?/2.tar']),
-            ('zipped/4.tar.gz', 'zipped', ['4.tar.gz']), ('odd/x[1].tar', 'odd', ['x[[]1].tar']), (['shards/0.tar', f'{tmp_path}/deep/a/2.tar'], '.', sorted(
+            ('zipped/4.tar.gz', 'zipped', ['4.tar.gz']), ('odd/x[1].tar', 'odd', ['x[[]1].tar']),
+            (['shards/0.tar', f'{tmp_path}/deep/a/2.tar'], '.', sorted(
                 ['shards/0.tar', f'{tmp_path}/deep/a/2.tar']))):
         assert source(path) == dict(type='mmdssl.TarImages', data_root=root, shards=shards, together=None)
     for path, root, shards in (('s3://b/tars/*.tar', 's3://b/tars', ['*.tar']), ('https://host/x/{00..11}.tar', 'https://host/x', [
