@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from mmdssl.arguments import Positive, PositiveInt, Share
-from mmdssl.datasets.images import full_size
+from mmdssl.datasets.images import full_size, pixels_of
 from mmdssl.datasets.transforms.masks import BlockMask
 from mmdssl.datasets.transforms.photometric import UNCHANGED, Photometric, adjust_with_opencv
 from mmdssl.datasets.views import ViewGroup
@@ -100,7 +100,7 @@ class CropViews:
         masks = torch.stack([self.mask(self.size) for _ in images]) if self.mask else None
         longest = max(map(len, rows))
         rows = torch.tensor([[*some, *[UNCHANGED] * (longest - len(some))] for some in rows]) if longest else None
-        return ViewGroup(torch.stack(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks, photometric=rows)
+        return ViewGroup(_planes(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks, photometric=rows)
 
     def recipes(self) -> Sequence[Sequence[Callable]]:
         """The transforms of each view, of PIL images. One with a method ``draw`` can be drawn first and done elsewhere."""
@@ -114,7 +114,7 @@ class CropViews:
         return int(min(*fallback, math.sqrt(area * low), math.sqrt(area / high))) / self.size
 
     def _view(self, image: Image.Image, box: Box | None,
-              steps: Sequence[Callable]) -> tuple[Tensor, tuple[int, int, int, int], bool, list[list[float]]]:
+              steps: Sequence[Callable]) -> tuple[np.ndarray, tuple[int, int, int, int], bool, list[list[float]]]:
         if self.before:
             image = self.before(image)
         elif image.mode != 'RGB':  # it has a saliency mask, for other views
@@ -129,8 +129,7 @@ class CropViews:
         if flip:
             view = cv2.flip(view, 1) if isinstance(view, np.ndarray) else F.hflip(view)
         view, rows = self._change(view, steps)
-        pixels = torch.from_numpy(view).permute(2, 0, 1) if isinstance(view, np.ndarray) else F.pil_to_tensor(view)
-        return pixels, (left, top, w, h), flip, rows
+        return np.asarray(view), (left, top, w, h), flip, rows
 
     def _resized_crop(self, image: Image.Image, left: int, top: int, width: int, height: int, shrunk: int) -> Image.Image | np.ndarray:
         """The crop as the backend has it, of an image that is smaller by a factor than what the box is of."""
@@ -140,9 +139,9 @@ class CropViews:
             edges = left / shrunk - x, top / shrunk - y, (left + width) / shrunk - x, (top + height) / shrunk - y
             view = part.resize((self.size, self.size), Image.Resampling[self.interpolation.name.removesuffix('_EXACT')], edges)
         elif self.backend == 'fast' and self.interpolation in NATIVE:
-            pixels = torch.from_numpy(np.array(image.crop((left, top, left + width, top + height)))[None]).permute(0, 3, 1, 2)
-            planes = interpolate(pixels, (self.size, self.size), mode=self.interpolation.value, antialias=True)[0]
-            return cv2.merge([*planes.numpy()])
+            pixels = torch.from_numpy(pixels_of(image, left, top, width, height))[None].permute(0, 3, 1, 2)
+            view = interpolate(pixels, (self.size, self.size), mode=self.interpolation.value, antialias=True)[0]
+            return cv2.cvtColor(view.permute(1, 2, 0).numpy(), cv2.COLOR_RGBA2RGB)
         else:
             view = F.resized_crop(image, top, left, height, width, [self.size, self.size], self.interpolation)
         return np.array(view) if self.backend == 'fast' else view
@@ -200,6 +199,15 @@ def crop_in_box(size: tuple[int, int], box: Box, scale: tuple[float, float], rat
 def _frame(width: int, height: int) -> Tensor:
     """What torchvision takes for an image of that size."""
     return torch.empty(1, height, width, device='meta')
+
+
+def _planes(views: Sequence[np.ndarray]) -> Tensor:
+    """``(V, 3, H, W)`` of V images ``(H, W, 3)``."""
+    stacked = torch.empty(len(views), 3, *views[0].shape[:2], dtype=torch.uint8)
+    for view, planes in zip(views, stacked.numpy()):
+        for channel, plane in enumerate(planes):
+            cv2.extractChannel(view, channel, plane)
+    return stacked
 
 
 def _place(side: int, length: int, low: float, high: float, alpha: float) -> int:

@@ -135,6 +135,7 @@ def adjust_with_opencv(pixels: np.ndarray, drawn: Drawn) -> np.ndarray:
     if drawn.blur:
         reach = blur_reach(drawn.blur)
         kernel = blur_kernel(drawn.blur, np.arange(-reach, reach + 1))
+        kernel = ((kernel + kernel[::-1]) / 2).astype(np.float32)  # to the last bit, for which OpenCV is three times as fast
         pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     if drawn.solarize < 256:
         levels = np.arange(256, dtype=np.uint8)
