@@ -16,11 +16,11 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.datasets.packed import END, ImageFiles
 from mmdssl.errors import InputError
 
+IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')  # torchvision's
 # Photos beyond Pillow's limit of pixels have more bytes per pixel than this, even where they are of one colour; what is packed
 # more tightly is a bomb.
 BOMB_BYTES_PER_PIXEL = 0.01

@@ -24,10 +24,11 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from mmdssl.datasets import ImageList, TarImages, tar_index
+from mmdssl.datasets import tar_index
+from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.images import walk_images
 from mmdssl.datasets.packed import PackedPaths, SharedArray
-from mmdssl.engine import Runner
+from mmdssl.datasets.tar_images import TarImages
 from mmdssl.results.records import append_line, commit, versions
 
 SECONDS, MEGABYTES = 30, 400  # the bars
@@ -138,6 +139,7 @@ def shared_arrays(node) -> list[SharedArray]:
 
 def load(dataset: Touching, start: str, workers: int) -> dict:
     """Seconds until the first of some batches, the processor's of this process, and megabytes of the workers after the last."""
+    from mmdssl.engine import Runner  # here, for workers that are spawned import this file
     clock = Clock()
     loader = Runner.build_dataloader(dict(
         dataset=dataset, batch_size=32, num_workers=workers, persistent_workers=True, drop_last=True, multiprocessing_context=start,

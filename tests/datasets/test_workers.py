@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from mmdssl.datasets.views import Views
+from mmdssl.datasets.workers import shared_bytes
 from mmdssl.engine import Runner
 from mmdssl.engine.faults import explain_fault
-from mmdssl.engine.workers import shared_bytes
 
 
 class NoRoom:
@@ -35,8 +35,8 @@ class Items(Dataset):
 
 
 def loader_of(collate, length=6):
-    return Runner.build_dataloader(dict(dataset=Items(length), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2, num_workers=1,
-                                        collate_fn=collate, timeout=20), seed=0)
+    return Runner.build_dataloader(dict(dataset=Items(length), sampler=dict(type='DefaultSampler', shuffle=False), batch_size=2,
+                                        num_workers=1, collate_fn=collate, timeout=20), seed=0)
 
 
 def no_room(samples):
