@@ -3,6 +3,7 @@
 A process that loads data imports the modules that it needs, and not all of them: a name of this package brings all.
 """
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str):
-    if name.startswith('_') or name == 'contents':
+    if name.startswith('_'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module('mmdssl.datasets.contents'), name)
+    if find_spec(f'{__name__}.{name}'):
+        return import_module(f'{__name__}.{name}')
+    return getattr(import_module(f'{__name__}.contents'), name)

@@ -126,8 +126,8 @@ class Touching:
         if self._touched != os.getpid():
             self._touched = os.getpid()
             for array in shared_arrays(self.dataset.data_list):
-                for first in range(0, len(array), 1 << 20):
-                    array.values[first:first + (1 << 20)].tobytes()
+                for first in range(0, len(array), 1 << 16):  # a copy of all would count as memory of the process
+                    array.values[first:first + (1 << 16)].tobytes()
         return self.dataset[key]
 
 

@@ -1,5 +1,6 @@
 """Transforms of images and of views."""
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -7,6 +8,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str):
-    if name.startswith('_') or name == 'contents':
+    if name.startswith('_'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    return getattr(import_module('mmdssl.datasets.transforms.contents'), name)
+    if find_spec(f'{__name__}.{name}'):
+        return import_module(f'{__name__}.{name}')
+    return getattr(import_module(f'{__name__}.contents'), name)
