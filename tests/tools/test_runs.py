@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tarfile
 import time
 from pathlib import Path
 
@@ -81,21 +82,43 @@ def test_killed_and_resumed_equals_never_killed(images, tmp_path):
     """SIGKILL in the middle of an epoch: the resumed run logs the same losses, step for step, drop path and all."""
     config = write_config(tmp_path, 'pqcl', images, epochs=4, interval=3, drop_path=0.2)
     train(config, tmp_path / 'whole')
-    killed = tmp_path / 'killed'
-    run, = start(load_tool('train').main, 1, [str(config), '--work-dir', str(killed)])
-    # Five iterations per epoch: the checkpoint of iteration 9 lies within the second one.
-    while not list(killed.glob('iter_9.pth')):
+    killed_and_resumed(config, tmp_path / 'killed')
+    whole, resumed = logged(tmp_path / 'whole'), logged(tmp_path / 'killed')
+    assert list(whole) == sorted(resumed) == list(range(1, 21))
+    assert whole == resumed
+    assert whole[10] != whole[5]
+
+
+def killed_and_resumed(config: Path, work_dir: Path) -> None:
+    """A run of four epochs of five iterations and checkpoints every third, which is killed behind that of iteration 9."""
+    run, = start(load_tool('train').main, 1, [str(config), '--work-dir', str(work_dir)])
+    while not list(work_dir.glob('iter_9.pth')):
         assert run.running(), run.output()
         time.sleep(0.005)
     run.send(signal.SIGKILL)
     run.wait()
-    seen = max(logged(killed))
-    assert seen < 20, 'the run finished before it was killed'
-    train(config, killed, '--resume')
-    whole, resumed = logged(tmp_path / 'whole'), logged(killed)
-    assert list(whole) == sorted(resumed) == list(range(1, 21))
-    assert whole == resumed
-    assert whole[10] != whole[5]
+    assert max(logged(work_dir)) < 20, 'the run finished before it was killed'
+    train(config, work_dir, '--resume')
+
+
+def test_runs_from_tars_with_colours_on_the_device_resume_and_spread(images, tmp_path):
+    """Shuffled two tars at a time. SIGKILL in the middle of an epoch changes no loss, and two processes have those of one to 1e-5."""
+    files = sorted(images.iterdir())
+    for number, part in enumerate((files[:5], files[5:25], files[25:])):
+        with tarfile.open(tmp_path / f'{number}.tar', 'w') as tar:
+            for file in part:
+                tar.add(file, file.name)
+    config = write_config(tmp_path, 'pqcl', tmp_path, epochs=4, interval=3)
+    config.write_text(config.read_text() + """
+train_dataloader['dataset'].update(type='TarImages', backend='fast', photometric_device=True)
+train_dataloader['sampler'] = dict(type='EpochSampler', shards_together=2)
+""")
+    train(config, tmp_path / 'one')
+    killed_and_resumed(config, tmp_path / 'killed')
+    train(config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4', processes=2)
+    one, resumed, two = (logged(tmp_path / name) for name in ('one', 'killed', 'two'))
+    assert one == resumed and list(one) == list(two) == list(range(1, 21)) and len(set(one.values())) == 20
+    assert np.allclose(list(one.values()), list(two.values()), rtol=0, atol=1e-5)
 
 
 def test_bf16_stays_close_to_fp32(images, tmp_path):
