@@ -82,16 +82,15 @@ def full_size(image: Image.Image) -> tuple[int, int]:
     return image.info.get('full_size', image.size)
 
 
-def pixels_of(image: Image.Image, left: int, top: int, width: int, height: int) -> np.ndarray:
-    """Part of an RGB image, ``(height, width, 4)`` uint8, of which the fourth channel means nothing; not to be written to.
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The levels of an RGB image, ``(1, height, width, 4)`` uint8, of which the fourth channel means nothing; not to be written to.
 
     It is Pillow's own memory where Pillow shows it, which is where rows are contiguous (below 16 MB), else a copy.
     """
     try:
-        whole = np.asarray(_Shown(image))
+        return np.asarray(_Shown(image))
     except (AttributeError, ValueError):
-        return np.array(image.crop((left, top, left + width, top + height)).convert('RGBX'))
-    return whole[top:top + height, left:left + width]
+        return np.array(image.convert('RGBX'))[None]
 
 
 class _Shown:
@@ -101,7 +100,7 @@ class _Shown:
         _, self._capsule = image.__arrow_c_array__()
         # struct ArrowArray begins with 7 members of 8 bytes, of which the first is its length and the last two are buffers and children
         child = _integers(_integers(_integers(_address(self._capsule, b'arrow_array'), 7)[6], 1)[0], 7)
-        shape = image.height, image.width, 4
+        shape = 1, image.height, image.width, 4
         if child[0] != np.prod(shape):
             raise ValueError('levels have another layout')
         self.__array_interface__ = dict(version=3, shape=shape, typestr='|u1', data=(_integers(child[5], 2)[1], False))
@@ -261,7 +260,7 @@ def _is_image(name: str) -> bool:
 
 def _is_special(path: str) -> bool:
     """Whether it is a FIFO, a socket, a device or a folder."""
-    return os.path.exists(path) and not os.path.isfile(path)
+    return not os.path.isfile(path) and os.path.exists(path)
 
 
 def require_folder(folder: str) -> None:

@@ -97,7 +97,9 @@ class CropViews:
             image: The decoded image; where it was decoded smaller than it is, boxes still are in pixels of its file.
             box: Where its object is, as for :func:`crop_in_box`; needs ``box_alpha``. None where that is not known.
         """
-        images, boxes, flips, rows = zip(*(self._view(image, box, steps) for steps in self.recipes()))
+        image = image if image.mode == 'RGB' or self.before else image.convert('RGB')  # it has a saliency mask, for other views
+        pixels = None if self.before else self._native(image)
+        images, boxes, flips, rows = zip(*(self._view(image, pixels, box, steps) for steps in self.recipes()))
         masks = torch.stack([self.mask(self.size) for _ in images]) if self.mask else None
         longest = max(map(len, rows))
         rows = torch.tensor([[*some, *[UNCHANGED] * (longest - len(some))] for some in rows]) if longest else None
@@ -114,35 +116,40 @@ class CropViews:
         fallback = width, height, width / low, height * high  # where nothing that is drawn fits
         return int(min(*fallback, math.sqrt(area * low), math.sqrt(area / high))) / self.size
 
-    def _view(self, image: Image.Image, box: Box | None,
+    def _native(self, image: Image.Image) -> np.ndarray | None:
+        """The levels that PyTorch makes crops from, if it does."""
+        native = self.backend == 'fast' and self.interpolation in NATIVE and full_size(image) == image.size
+        return pixels_of(image) if native else None
+
+    def _view(self, image: Image.Image, pixels: np.ndarray | None, box: Box | None,
               steps: Sequence[Callable]) -> tuple[np.ndarray, tuple[int, int, int, int], bool, list[list[float]]]:
         if self.before:
             image = self.before(image)
-        elif image.mode != 'RGB':  # it has a saliency mask, for other views
-            image = image.convert('RGB')
+            pixels = self._native(image)
         width, height = full_size(image)
         if box is None:
             top, left, h, w = crop_anywhere((width, height), self.scale, self.ratio)
         else:
             top, left, h, w = crop_in_box((width, height), box, self.scale, self.ratio, self.box_alpha)
         flip = random.random() < self.flip
-        view = self._resized_crop(image, left, top, w, h, 2**round(math.log2(width / image.width)))
+        view = self._resized_crop(image if pixels is None else pixels, left, top, w, h, 2**round(math.log2(width / image.width)))
         if flip:
             view = cv2.flip(view, 1) if isinstance(view, np.ndarray) else view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         view, rows = self._change(view, steps)
         return np.asarray(view), (left, top, w, h), flip, rows
 
-    def _resized_crop(self, image: Image.Image, left: int, top: int, width: int, height: int, shrunk: int) -> Image.Image | np.ndarray:
+    def _resized_crop(self, image: Image.Image | np.ndarray, left: int, top: int, width: int, height: int,
+                      shrunk: int) -> Image.Image | np.ndarray:
         """The crop as the backend has it, of an image that is smaller by a factor than what the box is of."""
+        if isinstance(image, np.ndarray):
+            crop = torch.from_numpy(image[:, top:top + height, left:left + width].transpose(0, 3, 1, 2))
+            view = interpolate(crop, (self.size, self.size), mode=self.interpolation, antialias=True)
+            return cv2.cvtColor(view.permute(0, 2, 3, 1).numpy()[0], cv2.COLOR_RGBA2RGB)
         if shrunk > 1:
             x, y = left // shrunk, top // shrunk
             part = image.crop((x, y, -(-(left + width) // shrunk), -(-(top + height) // shrunk)))
             edges = left / shrunk - x, top / shrunk - y, (left + width) / shrunk - x, (top + height) / shrunk - y
             view = part.resize((self.size, self.size), self._filter, edges)
-        elif self.backend == 'fast' and self.interpolation in NATIVE:
-            pixels = torch.from_numpy(pixels_of(image, left, top, width, height))[None].permute(0, 3, 1, 2)
-            view = interpolate(pixels, (self.size, self.size), mode=self.interpolation, antialias=True)[0]
-            return cv2.cvtColor(view.permute(1, 2, 0).numpy(), cv2.COLOR_RGBA2RGB)
         else:
             view = image.crop((left, top, left + width, top + height)).resize((self.size, self.size), self._filter)
         return np.array(view) if self.backend == 'fast' else view

@@ -17,6 +17,7 @@ from mmdssl.registry import TRANSFORMS
 
 Hue = Annotated[float, Range('from 0 to 0.5', lambda value: 0 <= value <= 0.5)]
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # as torchvision's ColorJitter numbers them
+LEVELS = np.arange(256, dtype=np.float32)
 NO_BLEND = (BRIGHTNESS, 1.)
 LUMA = (19595, 38470, 7471)  # of 65536, Pillow's shares of red, green and blue in a level of gray
 BLUR = 14  # its column in a row of numbers
@@ -128,8 +129,8 @@ def adjust_with_opencv(pixels: np.ndarray, drawn: Drawn) -> np.ndarray:
             pixels = cv2.addWeighted(pixels, factor, _gray(pixels), 1 - factor, -.499)
         else:
             base = int(cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[0] + .5) if kind == CONTRAST else 0
-            levels = np.arange(256, dtype=np.float32)
-            pixels = cv2.LUT(pixels, (base + np.float32(factor) * (levels - base)).clip(0, 255).astype(np.uint8))
+            blended = base + np.float32(factor) * (LEVELS - base)
+            pixels = cv2.LUT(pixels, np.minimum(np.maximum(blended, 0), 255).astype(np.uint8))
     if drawn.gray:
         pixels = _gray(pixels)
     if drawn.blur:
@@ -138,8 +139,7 @@ def adjust_with_opencv(pixels: np.ndarray, drawn: Drawn) -> np.ndarray:
         kernel = ((kernel + kernel[::-1]) / 2).astype(np.float32)  # to the last bit, for which OpenCV is three times as fast
         pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     if drawn.solarize < 256:
-        levels = np.arange(256, dtype=np.uint8)
-        pixels = cv2.LUT(pixels, np.where(levels < drawn.solarize, levels, 255 - levels))
+        pixels = cv2.LUT(pixels, np.where(LEVELS < drawn.solarize, LEVELS, 255 - LEVELS).astype(np.uint8))
     return pixels
 
 
@@ -201,7 +201,7 @@ def hue_steps(factor: float) -> int:
 
 def _shift_hue(pixels: np.ndarray, steps: int) -> np.ndarray:
     hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV_FULL)
-    shifted = (np.arange(256) * (255 / 256) + steps).round() % 255  # OpenCV's circle has 256 steps from RGB, and 255 to RGB
+    shifted = np.rint(LEVELS * (255 / 256) + steps) % 255  # OpenCV's circle has 256 steps from RGB, and 255 to RGB
     hsv = cv2.insertChannel(cv2.LUT(cv2.extractChannel(hsv, 0), shifted.astype(np.uint8)), hsv, 0)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
 
