@@ -139,7 +139,7 @@ def adjust_with_opencv(pixels: np.ndarray, drawn: Drawn) -> np.ndarray:
         kernel = ((kernel + kernel[::-1]) / 2).astype(np.float32)  # to the last bit, for which OpenCV is three times as fast
         pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
     if drawn.solarize < 256:
-        pixels = cv2.LUT(pixels, np.where(LEVELS < drawn.solarize, LEVELS, 255 - LEVELS).astype(np.uint8))
+        pixels = cv2.LUT(pixels, np.where(drawn.solarize > LEVELS, LEVELS, 255 - LEVELS).astype(np.uint8))
     return pixels
 
 
