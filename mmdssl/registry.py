@@ -22,7 +22,8 @@ class Registry(root.Registry):
         return super().module_dict
 
 
-_LOCATIONS = dict(locations=[f'mmdssl.{room}' for room in ('datasets', 'engine', 'models', 'protocols')], scope='mmdssl')
+_ROOMS = 'datasets.contents', 'datasets.transforms.contents', 'engine', 'models', 'protocols'
+_LOCATIONS = dict(locations=[f'mmdssl.{room}' for room in _ROOMS], scope='mmdssl')
 
 DATASETS = Registry('dataset', parent=root.DATASETS, **_LOCATIONS)
 DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, **_LOCATIONS)

@@ -1,30 +1,18 @@
-"""From image files to batches of views."""
-from mmdssl.datasets import transforms
-from mmdssl.datasets.base import ImageDataset, collate_views
-from mmdssl.datasets.coco_images import CocoImages
-from mmdssl.datasets.copydays import Copydays
-from mmdssl.datasets.davis import DAVIS
-from mmdssl.datasets.image_folder import ImageFolder
-from mmdssl.datasets.image_list import ImageList
-from mmdssl.datasets.jhmdb import JHMDB
-from mmdssl.datasets.labelled_folder import LabelledFolder
-from mmdssl.datasets.labelled_views import LabelledViews
-from mmdssl.datasets.nyu import NYUDepth
-from mmdssl.datasets.object_boxes import CocoBoxes, VOCBoxes
-from mmdssl.datasets.preprocessor import ViewsPreprocessor
-from mmdssl.datasets.retrieval import RevisitedDataset
-from mmdssl.datasets.salient_objects import SalientObjects
-from mmdssl.datasets.samplers import EndlessSampler, EpochSampler
-from mmdssl.datasets.segmented_images import SegmentedImages
-from mmdssl.datasets.spair import SPair
-from mmdssl.datasets.tar_images import TarImages
-from mmdssl.datasets.transfer import TransferDataset
-from mmdssl.datasets.views import ViewGroup, Views
-from mmdssl.datasets.vip import VIP
-from mmdssl.datasets.voc_instances import VOCInstances
-from mmdssl.datasets.vos import VideoObjects
+"""From image files to batches of views.
 
-__all__ = ['DAVIS', 'JHMDB', 'VIP', 'CocoBoxes', 'CocoImages', 'Copydays', 'EndlessSampler', 'EpochSampler', 'ImageDataset', 'ImageFolder',
-           'ImageList', 'LabelledFolder', 'LabelledViews', 'NYUDepth', 'RevisitedDataset', 'SPair', 'SalientObjects', 'SegmentedImages',
-           'TarImages', 'TransferDataset', 'VOCBoxes', 'VOCInstances', 'VideoObjects', 'ViewGroup', 'Views', 'ViewsPreprocessor',
-           'collate_views', 'transforms']
+A process that loads data imports the modules that it needs, and not all of them: a name of this package brings all.
+"""
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmdssl.datasets.contents import *  # noqa: F403
+
+
+def __getattr__(name: str):
+    if name.startswith('_'):
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if find_spec(f'{__name__}.{name}'):
+        return import_module(f'{__name__}.{name}')
+    return getattr(import_module(f'{__name__}.contents'), name)

@@ -1,6 +1,7 @@
 """Image files: finding them, and reading any of them as RGB."""
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -15,11 +16,11 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 from torch.utils.data import Dataset
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.datasets.packed import END, ImageFiles
 from mmdssl.errors import InputError
 
+IMG_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')  # torchvision's
 # Photos beyond Pillow's limit of pixels have more bytes per pixel than this, even where they are of one colour; what is packed
 # more tightly is a bomb.
 BOMB_BYTES_PER_PIXEL = 0.01
@@ -28,6 +29,7 @@ ORIENTATION, FIRST_RIGHT_ANGLE = 0x0112, 5  # of EXIF
 SHRINK = (8, 4, 2)  # by what a JPEG can be smaller when it is decoded
 # Pictures that people have, and that are not read.
 NOT_READ = ('.heic', '.heif', '.avif', '.gif', '.jp2', '.jxl', '.psd', '.dng', '.nef', '.cr2', '.cr3', '.arw', '.raf', '.orf', '.rw2')
+READ_AHEAD = 2**20  # bytes, as few calls of the system as a photograph needs
 NOT_OF_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ENOTCONN)
 
 
@@ -83,11 +85,42 @@ def full_size(image: Image.Image) -> tuple[int, int]:
     return image.info.get('full_size', image.size)
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The levels of an RGB image, ``(1, height, width, 4)`` uint8, of which the fourth channel means nothing; not to be written to.
+
+    It is Pillow's own memory where Pillow shows it, which is where rows are contiguous (below 16 MB), else a copy.
+    """
+    try:
+        return np.asarray(_Shown(image))
+    except (AttributeError, ValueError):
+        return np.array(image.convert('RGBX'))[None]
+
+
+class _Shown:
+    """The memory of an image, by Arrow's C data interface: for NumPy, which keeps this object as long as it looks there."""
+
+    def __init__(self, image: Image.Image):
+        _, self._capsule = image.__arrow_c_array__()
+        # struct ArrowArray begins with 7 members of 8 bytes, of which the first is its length and the last two are buffers and children
+        child = _integers(_integers(_integers(_address(self._capsule, b'arrow_array'), 7)[6], 1)[0], 7)
+        shape = 1, image.height, image.width, 4
+        if child[0] != np.prod(shape):
+            raise ValueError('levels have another layout')
+        self.__array_interface__ = dict(version=3, shape=shape, typestr='|u1', data=(_integers(child[5], 2)[1], False))
+
+
+_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(('PyCapsule_GetPointer', ctypes.pythonapi))
+
+
+def _integers(address: int, number: int) -> ctypes.Array:
+    return (ctypes.c_int64 * number).from_address(address)
+
+
 def open_file(path: str) -> BinaryIO:
     """Open a file to read it; opening a FIFO would wait for whoever writes to it, so it is an OSError, as are sockets and devices."""
     if _is_special(path):
         raise OSError(f"'{path}' is not a file")
-    return open(path, 'rb')
+    return open(path, 'rb', READ_AHEAD)
 
 
 def open_image(file: BinaryIO) -> Image.Image:
@@ -128,7 +161,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.has_transparency_data:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-    return image.convert('RGB')
+    if image.mode != 'RGB':
+        return image.convert('RGB')
+    image.load()
+    return image
 
 
 def image_sizes(path: str) -> list[tuple[int, int]]:
@@ -260,7 +296,7 @@ def _is_image(name: str) -> bool:
 
 def _is_special(path: str) -> bool:
     """Whether it is a FIFO, a socket, a device or a folder."""
-    return os.path.exists(path) and not os.path.isfile(path)
+    return not os.path.isfile(path) and os.path.exists(path)
 
 
 def require_folder(folder: str) -> None:

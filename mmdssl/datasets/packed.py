@@ -51,6 +51,7 @@ class SharedArray:
             with open(handle, 'wb') as file:
                 np.save(file, self.values)
             self._file = path, os.stat(path).st_ino
+            self.values = np.load(path, mmap_mode='r')  # so that there is one of it
         return _mapped, self._file
 
 
@@ -91,7 +92,7 @@ class PackedPaths(Sequence):
             ends.append(np.flatnonzero(np.frombuffer(encoded, np.uint8) == 0) + len(text))
             text += encoded
         self._text = SharedArray(np.frombuffer(text, np.uint8))
-        self._ends = SharedArray(np.concatenate(ends or [np.zeros(0, np.int64)]))
+        self._ends = SharedArray(np.concatenate(ends or [np.zeros(0, int)]).astype(np.min_scalar_type(len(text))))
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -18,8 +18,8 @@ from uuid import uuid4
 import numpy as np
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from mmdssl.datasets.images import IMG_EXTENSIONS
 from mmdssl.datasets.packed import SharedArray
 from mmdssl.datasets.tars import Tars, cache_folder, is_address, not_seekable
 from mmdssl.errors import InputError

@@ -34,6 +34,7 @@ from mmdssl.checkpoint.weights import check_resumable, check_weights, network_of
 from mmdssl.datasets.checks import explain_unusable_data
 from mmdssl.datasets.samplers import EpochSampler
 from mmdssl.datasets.transforms.load_image import keep_skipped
+from mmdssl.datasets.workers import prepare_workers
 from mmdssl.engine.faults import explain_fault
 from mmdssl.engine.hooks.shared_memory_hook import SharedMemoryHook
 from mmdssl.engine.hooks.stop_hook import StopHook
@@ -45,7 +46,6 @@ from mmdssl.engine.run_length import in_iterations
 from mmdssl.engine.run_lock import hold, release
 from mmdssl.engine.sharding import check_strategy, full_state, is_sharded, prepare_optimizer, shard, whole, with_zero1
 from mmdssl.engine.unwrap import unwrap
-from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
 from mmdssl.models.backbones import TimmBackbone
 from mmdssl.models.layers.sync_norm import synchronise_norms

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import pickle
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmdssl.datasets import ImageFolder, Views, ViewsPreprocessor, collate_views
 from mmdssl.datasets.base import seeded
+from mmdssl.datasets.workers import _start_worker
 from mmdssl.errors import InputError
 
 VIEWS = {
@@ -228,3 +233,23 @@ def test_large_photographs_are_decoded_small_where_crops_allow_it(tmp_path):
 class Keep:
     def __call__(self, image):
         return image
+
+
+def test_a_process_that_is_spawned_to_load_data_imports_little(image_root):
+    """Views with the fast backend, what starts a worker, and what makes batches: without what takes seconds and hundreds of megabytes."""
+    dataset = ImageFolder(str(image_root), views=VIEWS, backend='fast')
+    work = pickle.dumps((dataset, collate_views, _start_worker))
+    assert len(work) < 10_000
+    done = subprocess.run([sys.executable, '-c', LOAD], input=work, capture_output=True, check=True, cwd=Path(__file__).parents[2])
+    imported = set(done.stdout.decode().split())
+    assert not imported & {'torchvision', 'timm', 'scipy', 'transformers', 'mmcv', 'torch._dynamo', 'mmengine.runner', 'mmengine.model',
+                           'mmdssl.datasets.contents', 'mmdssl.engine', 'mmdssl.models'}
+    assert {'torch', 'mmdssl.datasets.image_folder'} <= imported
+
+
+LOAD = """
+import pickle, sys
+dataset, collate, _ = pickle.load(sys.stdin.buffer)
+collate([dataset[0, 0, 1], dataset[0, 0, 2]])
+print(*sys.modules)
+"""

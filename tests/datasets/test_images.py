@@ -6,8 +6,9 @@ import socket
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from torchvision.datasets import folder
 
-from mmdssl.datasets.images import find_images, full_size, read_rgb, require_files, to_rgb
+from mmdssl.datasets.images import IMG_EXTENSIONS, find_images, full_size, pixels_of, read_rgb, require_files, to_rgb
 from mmdssl.errors import InputError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -89,6 +90,20 @@ def test_what_is_no_image_cannot_be_decoded(tmp_path):
     (tmp_path / 'empty.jpg').touch()
     (tmp_path / 'text.png').write_text('no image')
     assert [read_rgb(str(tmp_path / name)) for name in ('empty.jpg', 'text.png', 'missing.png')] == [None] * 3
+
+
+def test_pixels_outlive_their_image(monkeypatch):
+    """Whether Pillow shows its memory or not."""
+    levels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    seen = [pixels_of(Image.fromarray(levels)) for _ in range(20)]
+    monkeypatch.delattr(Image.Image, '__arrow_c_array__', raising=False)
+    for pixels in (*seen, pixels_of(Image.fromarray(levels))):
+        assert pixels.shape == (1, 40, 50, 4)
+        np.testing.assert_array_equal(pixels[0, ..., :3], levels)
+
+
+def test_extensions_are_torchvisions():
+    assert IMG_EXTENSIONS == folder.IMG_EXTENSIONS
 
 
 def test_find_images_sorts_and_passes_over_what_is_hidden(tmp_path):

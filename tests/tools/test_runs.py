@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import signal
+import tarfile
 import time
 from pathlib import Path
 
@@ -60,14 +61,20 @@ def logged(work_dir: Path, name: str = 'loss') -> dict[int, float]:
     return values
 
 
-@pytest.mark.parametrize('method, names', [
-    ('pqcl', ('loss_cls', 'loss_query', 'entropy')),
-    ('adclr', ('loss_cls', 'loss_query', 'entropy')),
-    ('bam', ('loss_bam', 'entropy_source', 'entropy_target')),
+ON_THE_DEVICE = """
+train_dataloader['dataset'].update(backend='fast', photometric_device=True)
+"""
+
+
+@pytest.mark.parametrize('method, names, colours', [
+    ('pqcl', ('loss_cls', 'loss_query', 'entropy'), ''),
+    ('adclr', ('loss_cls', 'loss_query', 'entropy'), ON_THE_DEVICE),
+    ('bam', ('loss_bam', 'entropy_source', 'entropy_target'), ''),
 ])
-def test_two_processes_follow_one(method, names, images, tmp_path):
+def test_two_processes_follow_one(method, names, colours, images, tmp_path):
     """Half the batch on each of two gloo processes: the losses of ten steps agree to 1e-5, and so does every term."""
     config = write_config(tmp_path, method, images)
+    config.write_text(config.read_text() + colours)
     train(config, tmp_path / 'one')
     train(config, tmp_path / 'two', '--cfg-options', 'train_dataloader.batch_size=4', processes=2)
     for name in ('loss', *names):
@@ -81,21 +88,41 @@ def test_killed_and_resumed_equals_never_killed(images, tmp_path):
     """SIGKILL in the middle of an epoch: the resumed run logs the same losses, step for step, drop path and all."""
     config = write_config(tmp_path, 'pqcl', images, epochs=4, interval=3, drop_path=0.2)
     train(config, tmp_path / 'whole')
-    killed = tmp_path / 'killed'
-    run, = start(load_tool('train').main, 1, [str(config), '--work-dir', str(killed)])
-    # Five iterations per epoch: the checkpoint of iteration 9 lies within the second one.
-    while not list(killed.glob('iter_9.pth')):
+    killed_and_resumed(config, tmp_path / 'killed')
+    whole, resumed = logged(tmp_path / 'whole'), logged(tmp_path / 'killed')
+    assert list(whole) == sorted(resumed) == list(range(1, 21))
+    assert whole == resumed
+    assert whole[10] != whole[5]
+
+
+def killed_and_resumed(config: Path, work_dir: Path, iterations: int = 20) -> None:
+    """A run of so many iterations, five in an epoch and checkpoints every third, which is killed within its second epoch."""
+    run, = start(load_tool('train').main, 1, [str(config), '--work-dir', str(work_dir)])
+    while not (work_dir / 'iter_6.pth').exists():
         assert run.running(), run.output()
         time.sleep(0.005)
     run.send(signal.SIGKILL)
     run.wait()
-    seen = max(logged(killed))
-    assert seen < 20, 'the run finished before it was killed'
-    train(config, killed, '--resume')
-    whole, resumed = logged(tmp_path / 'whole'), logged(killed)
-    assert list(whole) == sorted(resumed) == list(range(1, 21))
-    assert whole == resumed
-    assert whole[10] != whole[5]
+    assert max(logged(work_dir)) < iterations, 'the run finished before it was killed'
+    train(config, work_dir, '--resume')
+
+
+def test_a_killed_run_from_tars_with_colours_on_the_device_resumes(images, tmp_path):
+    """Shuffled two tars at a time; bit for bit."""
+    files = sorted(images.iterdir())
+    for number, part in enumerate((files[:5], files[5:25], files[25:])):
+        with tarfile.open(tmp_path / f'{number}.tar', 'w') as tar:
+            for file in part:
+                tar.add(file, file.name)
+    config = write_config(tmp_path, 'pqcl', tmp_path, epochs=3, interval=3)
+    config.write_text(config.read_text() + ON_THE_DEVICE + """
+train_dataloader['dataset']['type'] = 'TarImages'
+train_dataloader['sampler'] = dict(type='EpochSampler', shards_together=2)
+""")
+    train(config, tmp_path / 'whole')
+    killed_and_resumed(config, tmp_path / 'killed', 15)
+    whole, resumed = logged(tmp_path / 'whole'), logged(tmp_path / 'killed')
+    assert whole == resumed and list(whole) == list(range(1, 16)) and len(set(whole.values())) == 15
 
 
 def test_bf16_stays_close_to_fp32(images, tmp_path):

@@ -2,12 +2,14 @@
 
     python tools/analysis/data_scale.py
 
-Two data sets are made up, of which only names and offsets are as many as ``--images``: tars with an index, whose entries all lead to one
-JPEG of each tar, and a text file of distinct paths that lead to a few files. Each is loaded as a run does, by workers that are forked
+Data sets are made up, of which only names and offsets are as many as ``--images``: tars with an index, whose entries all lead to one
+JPEG of each tar; a text file of distinct paths that lead to a few files; and, if asked for by ``--kinds folder``, folders of hard links to
+a file in each, which take minutes to be made and to go. Each is loaded as a run does, by workers that are forked
 and by workers that are spawned, which first read all they know of the images, as they have at the end of an epoch. Of their memory there
 are three figures (``/proc/PID/smaps_rollup``): private; its share, where what several processes map is divided among them (Pss, for which
 the bar is); and all that is mapped (Rss). Those of a worker with 1,000 images stand beside them. Seconds of the processor are beside those
-of the clock, which on a busy machine are more. A JSON record is appended to --out.
+of the clock, which on a busy machine are more: those of the process that trains, and of a worker until the first batch. A JSON record is
+appended to --out.
 """
 from __future__ import annotations
 
@@ -24,10 +26,12 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from mmdssl.datasets import ImageList, TarImages, tar_index
+from mmdssl.datasets import tar_index
+from mmdssl.datasets.image_folder import ImageFolder
+from mmdssl.datasets.image_list import ImageList
 from mmdssl.datasets.images import walk_images
 from mmdssl.datasets.packed import PackedPaths, SharedArray
-from mmdssl.engine import Runner
+from mmdssl.datasets.tar_images import TarImages
 from mmdssl.results.records import append_line, commit, versions
 
 SECONDS, MEGABYTES = 30, 400  # the bars
@@ -40,7 +44,7 @@ FIGURES = dict(private=('Private_Clean', 'Private_Dirty'), share=('Pss', ), mapp
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--images', type=int, default=10_000_000)
-    parser.add_argument('--kinds', nargs='+', choices=['tars', 'list'], default=['tars', 'list'])
+    parser.add_argument('--kinds', nargs='+', choices=['tars', 'list', 'folder'], default=['tars', 'list'])
     parser.add_argument('--starts', nargs='+', choices=['fork', 'spawn'], default=['fork', 'spawn'])
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--folder', help='where the data sets are made, which takes some 400 MB of disk')
@@ -72,7 +76,8 @@ def show(record: dict) -> bool:
         met &= seconds < SECONDS and share < MEGABYTES
         of = {name: ', '.join(f'{worker[name]:.0f}' for worker in found['workers']) for name in FIGURES}
         few = ', '.join(f'{name} {found["few"][name]:.0f}' for name in FIGURES)
-        print(f'  {start}: {seconds:.1f} s until the first batch ({processor:.1f} of the processor; bar {SECONDS}); MB per worker: private '
+        print(f'  {start}: {seconds:.1f} s until the first batch ({processor:.1f} of the processor and '
+              f'{found["worker_cpu_s"]:.1f} in a worker; bar {SECONDS}); MB per worker: private '
               f'{of["private"]}; share {of["share"]} (bar {MEGABYTES}); mapped {of["mapped"]}; of one with {FEW:,} images: {few}')
     if 'walk_us' in record:
         print(f'  a folder is walked in {record["walk_us"]:.2f} us an image')
@@ -80,7 +85,7 @@ def show(record: dict) -> bool:
 
 
 def measure(kind: str, args: argparse.Namespace, answers: multiprocessing.Queue) -> None:
-    make = dict(tars=make_tars, list=make_list)[kind]
+    make = dict(tars=make_tars, list=make_list, folder=make_folder)[kind]
     with TemporaryDirectory(dir=args.folder, prefix='mmdssl-scale-') as folder:
         few = Touching(make(Path(folder, 'few'), FEW)())
         few = {start: load(few, start, 1)['workers'][0] for start in args.starts}
@@ -125,8 +130,8 @@ class Touching:
         if self._touched != os.getpid():
             self._touched = os.getpid()
             for array in shared_arrays(self.dataset.data_list):
-                for first in range(0, len(array), 1 << 20):
-                    array.values[first:first + (1 << 20)].tobytes()
+                for first in range(0, len(array), 1 << 16):  # a copy of all would count as memory of the process
+                    array.values[first:first + (1 << 16)].tobytes()
         return self.dataset[key]
 
 
@@ -138,6 +143,7 @@ def shared_arrays(node) -> list[SharedArray]:
 
 def load(dataset: Touching, start: str, workers: int) -> dict:
     """Seconds until the first of some batches, the processor's of this process, and megabytes of the workers after the last."""
+    from mmdssl.engine import Runner  # here, for workers that are spawned import this file
     clock = Clock()
     loader = Runner.build_dataloader(dict(
         dataset=dataset, batch_size=32, num_workers=workers, persistent_workers=True, drop_last=True, multiprocessing_context=start,
@@ -145,6 +151,7 @@ def load(dataset: Touching, start: str, workers: int) -> dict:
     batches = iter(loader)
     next(batches)
     seconds = clock.read('first_batch')
+    seconds['worker_cpu_s'] = max(processor_of(worker.pid) for worker in batches._workers)
     for _ in range(8):
         next(batches)
     memory = [memory_of(worker.pid) for worker in batches._workers]
@@ -156,6 +163,12 @@ def memory_of(pid: int) -> dict[str, float]:
     lines = (line.split() for line in Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()[1:])
     kilobytes = {words[0].rstrip(':'): int(words[1]) for words in lines}
     return {name: sum(kilobytes[field] for field in fields) / 1024 for name, fields in FIGURES.items()}
+
+
+def processor_of(pid: int) -> float:
+    """Seconds of a process so far."""
+    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def photograph(path: Path) -> int:
@@ -192,6 +205,17 @@ def make_list(folder: Path, images: int):
             os.symlink('files', folder / part)
             file.writelines(f'{part}/{name}\n' for name in names[:images - first])
     return lambda: ImageList('list.txt', str(folder), views=VIEWS)
+
+
+def make_folder(folder: Path, images: int):
+    """Folders of links to a file in each."""
+    for first in range(0, images, PER_FOLDER):
+        part = folder / f'{first // PER_FOLDER:04d}'
+        part.mkdir(parents=True)
+        photograph(part / '0.jpg')
+        for number in range(1, min(PER_FOLDER, images - first)):
+            os.link(part / '0.jpg', part / f'{number}.jpg')
+    return lambda: ImageFolder(str(folder), views=VIEWS)
 
 
 if __name__ == '__main__':

@@ -33,7 +33,7 @@ from PIL import Image
 from torch.utils import tensorboard  # noqa: F401  before a case becomes another user, who may not read where it is installed
 
 import mmdssl
-import mmdssl.engine.workers as workers
+import mmdssl.datasets.workers as workers
 from mmdssl.checkpoint import files
 from mmdssl.datasets import ImageFolder
 from mmdssl.engine import loops

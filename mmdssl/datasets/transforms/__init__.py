@@ -1,12 +1,15 @@
 """Transforms of images and of views."""
-from mmdssl.datasets.transforms.background import LoadSaliency, SwapBackground
-from mmdssl.datasets.transforms.crops import CropViews
-from mmdssl.datasets.transforms.label_map import LoadLabelMap
-from mmdssl.datasets.transforms.leave_one_out import LeaveOneOutViews, RightAngle
-from mmdssl.datasets.transforms.load_image import LoadImage
-from mmdssl.datasets.transforms.masks import BlockMask, RandomMask
-from mmdssl.datasets.transforms.photometric import Photometric
-from mmdssl.datasets.transforms.rand_augment import RandAugment
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-__all__ = ['BlockMask', 'CropViews', 'LeaveOneOutViews', 'LoadImage', 'LoadLabelMap', 'LoadSaliency', 'Photometric', 'RandAugment',
-           'RandomMask', 'RightAngle', 'SwapBackground']
+if TYPE_CHECKING:
+    from mmdssl.datasets.transforms.contents import *  # noqa: F403
+
+
+def __getattr__(name: str):
+    if name.startswith('_'):
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    if find_spec(f'{__name__}.{name}'):
+        return import_module(f'{__name__}.{name}')
+    return getattr(import_module(f'{__name__}.contents'), name)

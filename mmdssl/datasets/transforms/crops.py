@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Literal
 
 import cv2
@@ -12,11 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms import InterpolationMode, RandomResizedCrop
-from torchvision.transforms import functional as F
 
 from mmdssl.arguments import Positive, PositiveInt, Share
-from mmdssl.datasets.images import full_size
+from mmdssl.datasets.images import full_size, pixels_of
 from mmdssl.datasets.transforms.masks import BlockMask
 from mmdssl.datasets.transforms.photometric import UNCHANGED, Photometric, adjust_with_opencv
 from mmdssl.datasets.views import ViewGroup
@@ -27,7 +26,8 @@ Box = Sequence[float]
 FULL_BOX = (0., 0., 1., 1.)
 TRIES = 10
 BACKENDS = ('pillow', 'fast')
-NATIVE = (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)  # that PyTorch has for 8 bits
+INTERPOLATIONS = ('nearest', 'nearest-exact', 'bilinear', 'bicubic', 'box', 'hamming', 'lanczos')  # as torchvision calls them
+NATIVE = ('bilinear', 'bicubic')  # that PyTorch has for 8 bits
 
 
 @TRANSFORMS.register_module()
@@ -67,7 +67,7 @@ class CropViews:
     def __init__(self, size: PositiveInt, scale: tuple[Share, Share], num: PositiveInt | None = None,
                  ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3), flip: Share = .5,
                  photometric: Mapping | Sequence[Mapping | None] | None = None, mask: Mapping | None = None,
-                 interpolation: Literal[tuple(mode.value for mode in InterpolationMode)] = 'bicubic',
+                 interpolation: Literal[INTERPOLATIONS] = 'bicubic',
                  box_alpha: Positive | None = None, before: Mapping | None = None):
         if not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(f'views of size {size} have scale={tuple(scale)}: give shares of the area, '
@@ -83,7 +83,8 @@ class CropViews:
         self.flip = flip
         self.photometric = [_build(recipe, Photometric) for recipe in photometric]
         self.mask = _build(mask, BlockMask)
-        self.interpolation = InterpolationMode(interpolation)
+        self.interpolation = interpolation
+        self._filter = Image.Resampling[interpolation.removesuffix('-exact').upper()]
         self.box_alpha = box_alpha
         self.before = None if before is None else TRANSFORMS.build(before)
         if self.mask and size % self.mask.patch_size:
@@ -96,11 +97,13 @@ class CropViews:
             image: The decoded image; where it was decoded smaller than it is, boxes still are in pixels of its file.
             box: Where its object is, as for :func:`crop_in_box`; needs ``box_alpha``. None where that is not known.
         """
-        images, boxes, flips, rows = zip(*(self._view(image, box, steps) for steps in self.recipes()))
+        image = image if image.mode == 'RGB' or self.before else image.convert('RGB')  # it has a saliency mask, for other views
+        pixels = None if self.before else self._native(image)
+        images, boxes, flips, rows = zip(*(self._view(image, pixels, box, steps) for steps in self.recipes()))
         masks = torch.stack([self.mask(self.size) for _ in images]) if self.mask else None
         longest = max(map(len, rows))
         rows = torch.tensor([[*some, *[UNCHANGED] * (longest - len(some))] for some in rows]) if longest else None
-        return ViewGroup(torch.stack(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks, photometric=rows)
+        return ViewGroup(_planes(images), torch.tensor(boxes, dtype=torch.float32), torch.tensor(flips), masks, photometric=rows)
 
     def recipes(self) -> Sequence[Sequence[Callable]]:
         """The transforms of each view, of PIL images. One with a method ``draw`` can be drawn first and done elsewhere."""
@@ -113,38 +116,42 @@ class CropViews:
         fallback = width, height, width / low, height * high  # where nothing that is drawn fits
         return int(min(*fallback, math.sqrt(area * low), math.sqrt(area / high))) / self.size
 
-    def _view(self, image: Image.Image, box: Box | None,
-              steps: Sequence[Callable]) -> tuple[Tensor, tuple[int, int, int, int], bool, list[list[float]]]:
+    def _native(self, image: Image.Image) -> np.ndarray | None:
+        """The levels that PyTorch makes crops from, if it does."""
+        native = self.backend == 'fast' and self.interpolation in NATIVE and full_size(image) == image.size
+        return pixels_of(image) if native else None
+
+    def _view(self, image: Image.Image, pixels: np.ndarray | None, box: Box | None,
+              steps: Sequence[Callable]) -> tuple[np.ndarray, tuple[int, int, int, int], bool, list[list[float]]]:
         if self.before:
             image = self.before(image)
-        elif image.mode != 'RGB':  # it has a saliency mask, for other views
-            image = image.convert('RGB')
+            pixels = self._native(image)
         width, height = full_size(image)
         if box is None:
-            top, left, h, w = RandomResizedCrop.get_params(_frame(width, height), self.scale, self.ratio)
+            top, left, h, w = crop_anywhere((width, height), self.scale, self.ratio)
         else:
             top, left, h, w = crop_in_box((width, height), box, self.scale, self.ratio, self.box_alpha)
         flip = random.random() < self.flip
-        view = self._resized_crop(image, left, top, w, h, 2**round(math.log2(width / image.width)))
+        view = self._resized_crop(image if pixels is None else pixels, left, top, w, h, 2**round(math.log2(width / image.width)))
         if flip:
-            view = cv2.flip(view, 1) if isinstance(view, np.ndarray) else F.hflip(view)
+            view = cv2.flip(view, 1) if isinstance(view, np.ndarray) else view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         view, rows = self._change(view, steps)
-        pixels = torch.from_numpy(view).permute(2, 0, 1) if isinstance(view, np.ndarray) else F.pil_to_tensor(view)
-        return pixels, (left, top, w, h), flip, rows
+        return np.asarray(view), (left, top, w, h), flip, rows
 
-    def _resized_crop(self, image: Image.Image, left: int, top: int, width: int, height: int, shrunk: int) -> Image.Image | np.ndarray:
+    def _resized_crop(self, image: Image.Image | np.ndarray, left: int, top: int, width: int, height: int,
+                      shrunk: int) -> Image.Image | np.ndarray:
         """The crop as the backend has it, of an image that is smaller by a factor than what the box is of."""
+        if isinstance(image, np.ndarray):
+            crop = torch.from_numpy(image[:, top:top + height, left:left + width].transpose(0, 3, 1, 2))
+            view = interpolate(crop, (self.size, self.size), mode=self.interpolation, antialias=True)
+            return cv2.cvtColor(view.permute(0, 2, 3, 1).numpy()[0], cv2.COLOR_RGBA2RGB)
         if shrunk > 1:
             x, y = left // shrunk, top // shrunk
             part = image.crop((x, y, -(-(left + width) // shrunk), -(-(top + height) // shrunk)))
             edges = left / shrunk - x, top / shrunk - y, (left + width) / shrunk - x, (top + height) / shrunk - y
-            view = part.resize((self.size, self.size), Image.Resampling[self.interpolation.name.removesuffix('_EXACT')], edges)
-        elif self.backend == 'fast' and self.interpolation in NATIVE:
-            pixels = torch.from_numpy(np.array(image.crop((left, top, left + width, top + height)))[None]).permute(0, 3, 1, 2)
-            planes = interpolate(pixels, (self.size, self.size), mode=self.interpolation.value, antialias=True)[0]
-            return cv2.merge([*planes.numpy()])
+            view = part.resize((self.size, self.size), self._filter, edges)
         else:
-            view = F.resized_crop(image, top, left, height, width, [self.size, self.size], self.interpolation)
+            view = image.crop((left, top, left + width, top + height)).resize((self.size, self.size), self._filter)
         return np.array(view) if self.backend == 'fast' else view
 
     def _change(self, view: Image.Image | np.ndarray, steps: Sequence[Callable]) -> tuple[Image.Image | np.ndarray, list[list[float]]]:
@@ -165,6 +172,38 @@ class CropViews:
             else:
                 view = step(view)
         return view, rows
+
+
+def crop_anywhere(size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    """A random crop, draw by draw that of torchvision's ``RandomResizedCrop``.
+
+    Processes that load data need not import torchvision for it, which takes 90 MB in each.
+
+    Args:
+        size: Width and height of the image.
+        scale: Range of the crop's share of the image's area.
+        ratio: Range of the crop's width over height.
+
+    Returns:
+        Top, left, height and width in pixels; after ten crops too large for the image the centre of it.
+    """
+    image_width, image_height = size
+    low, high = _logarithms(*ratio)
+    for _ in range(TRIES):
+        area = image_width * image_height * torch.empty(1).uniform_(*scale).item()
+        aspect = torch.empty(1).uniform_(low, high).exp_().item()
+        height, width = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+        if 0 < height <= image_height and 0 < width <= image_width:
+            return (torch.randint(image_height - height + 1, (1, )).item(), torch.randint(image_width - width + 1, (1, )).item(),
+                    height, width)
+    aspect = min(max(image_width / image_height, min(ratio)), max(ratio))
+    height, width = min(image_height, round(image_width / aspect)), min(image_width, round(image_height * aspect))
+    return (image_height - height) // 2, (image_width - width) // 2, height, width
+
+
+@cache
+def _logarithms(*numbers: float) -> list[float]:
+    return torch.tensor(numbers).log_().tolist()
 
 
 def crop_in_box(size: tuple[int, int], box: Box, scale: tuple[float, float], ratio: tuple[float, float],
@@ -194,12 +233,16 @@ def crop_in_box(size: tuple[int, int], box: Box, scale: tuple[float, float], rat
         if 0 < height <= image_height and 0 < width <= image_width:
             return (_place(image_height, height, box[0], box[2], alpha),
                     _place(image_width, width, box[1], box[3], alpha), height, width)
-    return RandomResizedCrop.get_params(_frame(*size), (4., 4.), ratio)  # which nothing fits
+    return crop_anywhere(size, (4., 4.), ratio)  # which nothing fits
 
 
-def _frame(width: int, height: int) -> Tensor:
-    """What torchvision takes for an image of that size."""
-    return torch.empty(1, height, width, device='meta')
+def _planes(views: Sequence[np.ndarray]) -> Tensor:
+    """``(V, 3, H, W)`` of V images ``(H, W, 3)``."""
+    stacked = torch.empty(len(views), 3, *views[0].shape[:2], dtype=torch.uint8)
+    for view, planes in zip(views, stacked.numpy()):
+        for channel, plane in enumerate(planes):
+            cv2.extractChannel(view, channel, plane)
+    return stacked
 
 
 def _place(side: int, length: int, low: float, high: float, alpha: float) -> int:

@@ -16,10 +16,10 @@ from mmdssl.datasets.base import ImageDataset
 from mmdssl.datasets.crop_boxes import WholeImages, boxes_of_heat_maps
 from mmdssl.datasets.images import image_names
 from mmdssl.datasets.transforms.crops import FULL_BOX
+from mmdssl.datasets.workers import prepare_workers
 from mmdssl.engine.optim_wrapper import autocast
 from mmdssl.engine.sharding import whole
 from mmdssl.engine.unwrap import unwrap
-from mmdssl.engine.workers import prepare_workers
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 from mmdssl.results.records import fingerprint_text

@@ -9,7 +9,7 @@ from mmengine.dist import barrier, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmdssl.engine.workers import free_shared_memory, shared_bytes
+from mmdssl.datasets.workers import free_shared_memory, shared_bytes
 from mmdssl.errors import InputError
 from mmdssl.registry import HOOKS
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torchvision.transforms import functional as F
 from mmdssl.datasets.base import seeded
 from mmdssl.datasets.preprocessor import adjusted
 from mmdssl.datasets.transforms import CropViews, Photometric
-from mmdssl.datasets.transforms.crops import FULL_BOX, crop_in_box
+from mmdssl.datasets.transforms.crops import FULL_BOX, INTERPOLATIONS, crop_anywhere, crop_in_box
 from mmdssl.datasets.views import ViewGroup, Views
 from mmdssl.errors import InputError
 
@@ -60,6 +62,18 @@ def test_crop_is_torchvisions():
     with seeded(1):
         theirs = RandomResizedCrop(24, (.14, 1.), interpolation=F.InterpolationMode.BICUBIC)(image)
     assert torch.equal(ours.images[0], F.pil_to_tensor(theirs))
+
+
+@pytest.mark.parametrize('size', [(500, 375), (31, 400), (600, 40), (97, 601), (3, 2)])
+def test_boxes_are_drawn_as_torchvision_draws_them(size):
+    """Also where nothing fits; and what is drawn next is the same."""
+    for seed, (scale, ratio) in product(range(40), [((.25, 1.), (3 / 4, 4 / 3)), ((.05, .25), (.2, 3.)), ((4., 4.), (.5, 2.))]):
+        with seeded(seed):
+            ours = *crop_anywhere(size, scale, ratio), torch.rand(1)
+        with seeded(seed):
+            theirs = *RandomResizedCrop.get_params(torch.empty(1, *size[::-1]), scale, ratio), torch.rand(1)
+        assert ours == theirs
+    assert list(INTERPOLATIONS) == [mode.value for mode in F.InterpolationMode]
 
 
 def test_photometric_comes_after_the_flip_one_recipe_per_view():

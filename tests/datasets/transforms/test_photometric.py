@@ -41,6 +41,17 @@ def test_each_operation_is_the_librarys(image):
     assert ours == ColorJitter(.4, .4, .2, .1)(image) != image
 
 
+@pytest.mark.parametrize('strength', [(.4, .4, .2, .1), (1.5, 0., .2, 0.), (0., .3, 0., .5), (0., 0., 0., 0.)])
+def test_jitter_is_drawn_as_torchvision_draws_it(strength):
+    theirs = ColorJitter(*strength)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        ours = Photometric(jitter=strength, jitter_prob=1.).draw().jitter
+        torch.manual_seed(seed)
+        order, *factors = theirs.get_params(theirs.brightness, theirs.contrast, theirs.saturation, theirs.hue)
+        assert ours == [(kind, factors[kind]) for kind in order.tolist() if factors[kind] is not None]
+
+
 def test_order_is_dinos(image):
     """All operations at once equal the composition jitter, gray, blur, solarise, and no other order of neighbours."""
     torch.manual_seed(3)

@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from mmdssl.datasets.views import Views
+from mmdssl.datasets.workers import shared_bytes
 from mmdssl.engine import Runner
 from mmdssl.engine.faults import explain_fault
-from mmdssl.engine.workers import shared_bytes
 
 
 class NoRoom:
