@@ -34,9 +34,17 @@ class SharedArray:
     @classmethod
     def of(cls, path: str) -> SharedArray:
         """The array of an ``.npy`` file, which stays."""
-        array = cls(np.load(path, mmap_mode='r'))
-        array._file = path, os.stat(path).st_ino
+        number = None
+        while number != os.stat(path).st_ino:  # another process may have put another file there meanwhile
+            number = os.stat(path).st_ino
+            array = cls(np.load(path, mmap_mode='r'))
+        array._file = path, number
         return array
+
+    @property
+    def inode(self) -> int | None:
+        """The number of the file that is mapped."""
+        return self._file and self._file[1]
 
     def __len__(self) -> int:
         return len(self.values)
@@ -45,7 +53,7 @@ class SharedArray:
         return self
 
     def __reduce__(self):
-        if self._file is None:
+        if self._file is None or not _is_still(*self._file):
             handle, path = tempfile.mkstemp('.npy', 'mmdssl-')
             weakref.finalize(self, _remove, path, os.getpid())
             with open(handle, 'wb') as file:
@@ -55,11 +63,18 @@ class SharedArray:
         return _mapped, self._file
 
 
-def _mapped(path: str, file: int) -> SharedArray:
+def _mapped(path: str, inode: int) -> SharedArray:
     array = SharedArray.of(path)
-    if array._file[1] != file:
+    if array.inode != inode:
         raise InputError(f"'{path}' was replaced while processes that read it were started: start again")
     return array
+
+
+def _is_still(path: str, inode: int) -> bool:
+    try:
+        return os.stat(path).st_ino == inode
+    except OSError:
+        return False
 
 
 def _remove(path: str, owner: int) -> None:

@@ -143,21 +143,23 @@ def _find(places: Sequence[Path], tars: Tars, names: Sequence[str]) -> TarIndex 
     """An index in which all tars are as they are now."""
     stamps = tars.stamps(names)
     for place in places:
-        shards, folders = _read(place)
+        shards, folders, inode = _read(place)
         if all(name in shards and shards[name][1:3] == stamp for name, stamp in zip(names, stamps)):
-            return _index(place, [shards[name] for name in names], folders, tars)
+            return _index(place, [shards[name] for name in names], folders, inode, tars)
     return None
 
 
-def _index(place: Path, shards: Sequence[Shard], folders: Sequence[str], tars: Tars) -> TarIndex:
+def _index(place: Path, shards: Sequence[Shard], folders: Sequence[str], inode: int, tars: Tars) -> TarIndex | None:
+    """None where another run has put another file in the place of the one that was read or written."""
     if not any(shard.count for shard in shards):
         raise InputError(f"no image in the {len(shards)} tars of '{tars.root}', first {shards[0].name}: set data_root and shards, or "
                          f"--data, to tars that hold images ({', '.join(IMG_EXTENSIONS)})")
-    return TarIndex(str(place), shards, folders)
+    index = TarIndex(str(place), shards, folders)
+    return index if index.rows.inode == inode else None
 
 
-def _read(path: Path) -> tuple[dict[str, Shard], list[str]]:
-    """Tars and folders of an index; none where there is no file.
+def _read(path: Path) -> tuple[dict[str, Shard], list[str], int]:
+    """Tars and folders of an index, and the number of the file; none where there is no file.
 
     Raises:
         InputError: It is another file.
@@ -166,7 +168,7 @@ def _read(path: Path) -> tuple[dict[str, Shard], list[str]]:
         rows = np.load(path, mmap_mode='r')
         ours = isinstance(rows, np.memmap) and rows.dtype == ROW
     except FileNotFoundError:
-        return {}, []
+        return {}, [], 0
     except (OSError, ValueError, EOFError):
         ours = False
     if ours:
@@ -176,7 +178,7 @@ def _read(path: Path) -> tuple[dict[str, Shard], list[str]]:
             if mark == MARK:
                 file.seek(-len(MARK) - 8 - length, os.SEEK_END)
                 about = json.loads(file.read(length))
-                return {shard[0]: Shard(*shard) for shard in about['shards']}, about['folders']
+                return {shard[0]: Shard(*shard) for shard in about['shards']}, about['folders'], os.fstat(file.fileno()).st_ino
     raise InputError(f"'{path}' is no index of tars, or is cut off: remove it, or set index of TarImages to another path")
 
 
@@ -185,7 +187,7 @@ def _make(places: Sequence[Path], tars: Tars, names: Sequence[str]) -> TarIndex:
     place = next(filter(_writable, places), places[-1])
     known: dict[str, tuple[Path, Shard, list[str]]] = {}
     for old in reversed(places):
-        shards, folders = _read(old)
+        shards, folders, _ = _read(old)
         known.update((name, (old, shard, folders)) for name, shard in shards.items())
     now = dict(zip(names, tars.stamps(names)))
     others = [name for name in known if name not in now]
@@ -210,11 +212,11 @@ def _make(places: Sequence[Path], tars: Tars, names: Sequence[str]) -> TarIndex:
         rows.append(some)
         labels.append(scan.labels)
         first += len(some)
-    _write(place, np.concatenate(rows), labels if any(shard.labels for shard in shards) else [], shards, [*numbers])
+    inode = _write(place, np.concatenate(rows), labels if any(shard.labels for shard in shards) else [], shards, [*numbers])
     shards = shards[:len(names)]
     found = sum(shard.count for shard in shards)
     print_log(f'{found:,} images in {len(names)} tars, found in {time.perf_counter() - start:.1f} s', 'current')
-    return _index(place, shards, [*numbers], tars)
+    return _index(place, shards, [*numbers], inode, tars) or _find(places, tars, names) or _make(places, tars, names)
 
 
 def _writable(place: Path) -> bool:
@@ -227,8 +229,8 @@ def _writable(place: Path) -> bool:
         return False
 
 
-def _write(path: Path, rows: np.ndarray, labels: Sequence[np.ndarray], shards: Sequence[Shard], folders: Sequence[str]) -> None:
-    """At any moment the old file or the whole new one."""
+def _write(path: Path, rows: np.ndarray, labels: Sequence[np.ndarray], shards: Sequence[Shard], folders: Sequence[str]) -> int:
+    """At any moment the old file or the whole new one, whose number is returned."""
     partial = path.with_name(f'.{path.name}.{uuid4().hex}.partial')  # another run may be making the same
     about = json.dumps(dict(shards=shards, folders=folders)).encode()
     try:
@@ -239,7 +241,9 @@ def _write(path: Path, rows: np.ndarray, labels: Sequence[np.ndarray], shards: S
             file.write(about + len(about).to_bytes(8, 'little') + MARK)
             file.flush()
             os.fsync(file.fileno())
+            inode = os.fstat(file.fileno()).st_ino
         os.replace(partial, path)
+        return inode
     finally:
         partial.unlink(missing_ok=True)
 

@@ -196,6 +196,25 @@ def test_a_tar_with_a_broken_header_gives_what_is_in_front_of_it(shards, said):
     assert any(f'c.tar is damaged at byte {third}' in text for text in said)
 
 
+def test_another_run_may_replace_the_index(shards, monkeypatch, said):
+    names = ['a.tar', 'b/0.tar', 'c.tar']
+    first = TarImages(str(shards), names[:1], views=VIEWS)
+    expected = [tensor.images for tensor in (first[3]['global'], first[3]['local'])]
+    TarImages(str(shards), names[1:], views=VIEWS)  # of other tars, in the same file
+    spawned = pickle.loads(pickle.dumps(first))
+    assert all(map(torch.equal, expected, (spawned[3]['global'].images, spawned[3]['local'].images)))
+
+    replaced, found = [], tar_index._read
+
+    def read(path):
+        answer = found(path)
+        if answer[0] and not replaced:  # between reading the tars and mapping the rows
+            replaced.append(os.replace(shutil.copy(path, f'{path}.copy'), path))
+        return answer
+    monkeypatch.setattr(tar_index, '_read', read)
+    assert len(TarImages(str(shards), names[:1], views=VIEWS)) == 5 and replaced == [None]
+
+
 def test_a_second_tar_in_one_file_is_told(shards, said):
     (shards / 'c.tar').write_bytes((shards / 'c.tar').read_bytes() + (shards / 'a.tar').read_bytes())
     assert len(TarImages(str(shards), views=VIEWS)) == 12
@@ -300,16 +319,16 @@ def test_a_copy_that_ends_early_is_fetched_again(shards, tmp_path, monkeypatch):
     pytest.importorskip('fsspec')
     from fsspec.implementations.local import LocalFileSystem
     monkeypatch.setattr(tars, 'PAUSE', 0)
-    whole, cut = LocalFileSystem.get_file, []
+    whole, fetched = LocalFileSystem.get_file, []
 
     def get_file(self, path, copy, **kwargs):
         whole(self, path, copy, **kwargs)
-        if len(cut) < 2:
+        fetched.append(path)
+        if len(fetched) <= 2:
             os.truncate(copy, 700)
-            cut.append(path)
     monkeypatch.setattr(LocalFileSystem, 'get_file', get_file)
     remote = TarImages(f'file://{shards}', views=VIEWS, cache=str(tmp_path))
-    assert len(cut) == 2 and len(remote) == 12 and all(remote.whole_image(i) for i in range(12))
+    assert len(fetched) == 3 + 2 and len(remote) == 12 and all(remote.whole_image(i) for i in range(12))
     store = tars.RemoteTars('memory://void', tmp_path)
     monkeypatch.setattr(store, '_fetch', lambda *_: (_ for _ in ()).throw(OSError('3 of 9 bytes came')))
     store._stamps['x.tar'] = (9, '')
