@@ -93,9 +93,9 @@ JOBS = {
 def interpreter(version: str) -> str | None:
     """The path of a Python, None where there is none."""
     pyenv = sorted(Path(os.environ.get('PYENV_ROOT', Path.home() / '.pyenv'), 'versions').glob(f'{version}.*/bin/python3'))
-    for candidate in (shutil.which(f'python{version}'), *pyenv):
-        if candidate and subprocess.run([candidate, '-c', f'import sys; sys.exit(sys.version.split(".")[:2] != {version.split(".")})']
-                                        ).returncode == 0:
+    suitable = f'import sys; sys.exit(sys.version.split(".")[:2] != {version.split(".")})'
+    for candidate in (shutil.which(f'python{version}'), *pyenv):  # pyenv's own python3.13 may be one that only complains
+        if candidate and subprocess.run([candidate, '-c', suitable], capture_output=True).returncode == 0:
             return str(candidate)
     return None
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -63,6 +63,8 @@ class ProgressHook(Hook):
     def _foretell(runner: Runner, seconds: float) -> None:
         """What an iteration that took so long says about the next line and the end."""
         interval = min((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), default=0)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            interval = min(interval, len(runner.train_dataloader))  # a shorter epoch ends with a line
         if interval * seconds > news.SECONDS:
             line, end = (timedelta(seconds=round(number * seconds)) for number in (interval, runner.max_iters - runner.iter))
             runner.logger.info(f'An iteration takes {seconds:.1f} s: a line comes every {interval}, in {line}, and the end in {end}.')
