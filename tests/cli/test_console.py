@@ -28,6 +28,18 @@ finally:
     print('imported:', *{name.partition('.')[0] for name in sys.modules})
 """
 
+FIRST_LINE = """
+import builtins, importlib, sys
+show = print
+
+def first(line, **how):
+    show(line, 'imported:', *{name.partition('.')[0] for name in sys.modules})
+    sys.exit()
+
+builtins.print = first
+importlib.import_module('mmdssl.cli.' + sys.argv.pop(1)).main()
+"""
+
 
 def helped(script: Path, *arguments: str) -> tuple[str, set[str]]:
     """What ``--help`` prints, and the packages that were imported for it."""
@@ -48,6 +60,14 @@ def test_help_of_a_tool_imports_nothing_that_takes_time(tool):
     text, imported = helped(tool)
     assert f'usage: {tool.name}' in text
     assert not imported & SLOW
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_a_command_that_takes_time_to_start_says_so_before_it_does(name):
+    done = subprocess.run([sys.executable, '-c', FIRST_LINE, name, 'a.py', *['b.pth'] * (name == 'test')],
+                          cwd=ROOT, capture_output=True, text=True)
+    line, _, imported = done.stdout.partition('imported:')
+    assert line.startswith('a.py, by mmdssl') and 'builtins' in imported and not set(imported.split()) & SLOW
 
 
 def test_help_lists_every_command_with_a_line_each():

@@ -73,7 +73,8 @@ JOBS = {
              '--saliency 0 --jhmdb 0 0 --vip 0 0 --spair 0 0 0 --nyu 0 0',
     'pretrain': '{bin}/mmdssl train mmdssl::small/pqcl.py --data world/imagenet/train --knn world/imagenet --work-dir run --cfg-options '
                 + ' '.join(TINY),
-    'evaluate': '{bin}/mmdssl test mmdssl::classification/knn.py run/backbone.safetensors --data world/imagenet --work-dir knn',
+    'evaluate': '{bin}/mmdssl test mmdssl::classification/knn.py run/backbone.safetensors --data world/imagenet --work-dir knn '
+                '--cfg-options test_evaluator.k=10,20',
     'draw': '{bin}/mmdssl draw run/backbone.safetensors --images world/imagenet/val --out pictures',
     'report': '{bin}/mmdssl report run --out report.html',
     'convert': '{bin}/mmdssl convert run/backbone.safetensors timm --to timm',
