@@ -1,16 +1,19 @@
 """The console command and what is quick about every command."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader
 
 from mmdssl import cli
 from mmdssl.checkpoint.convert import FORMS
-from mmdssl.cli import convert, draw
+from mmdssl.cli import arguments, convert, draw
 from mmdssl.cli.guard import guarded
 from mmdssl.engine.pictures import PICTURES
 from mmdssl.home import command, started
@@ -138,3 +141,16 @@ def test_a_signal_in_the_middle_of_an_import_ends_a_command_quietly(monkeypatch,
     with pytest.raises(SystemExit) as end:
         guarded(lambda: sys.exit(143))
     assert end.value.code == 143 and capsys.readouterr().err == ''
+
+
+def test_more_workers_than_cores_are_no_warning():
+    """Which each process would print, of a config that is made for larger machines."""
+    def messages() -> list[str]:
+        DataLoader([0], num_workers=len(os.sched_getaffinity(0)) + 1)
+        return [str(warning.message) for warning in caught]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert 'worker processes' in messages()[0]
+        caught.clear()
+        arguments._import_quietly('mmdssl')
+        assert messages() == []
