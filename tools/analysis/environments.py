@@ -65,7 +65,7 @@ print(sys.version.split()[0], *(f'{name}={found[name]}' for name in sorted(found
 PRETRAINING = ('world', 'pretrain', 'evaluate', 'draw', 'report', 'convert')  # what works without the extras
 # By name, the words of a command: {bin} is the folder of the environment's programs, {site} that of its packages.
 TOOL = '{bin}/python {site}/%s/.mim/tools/train.py %s.py --work-dir %s'
-LONGER = ' --resume --cfg-options train_cfg.val_interval=100 train_cfg.max_iters='
+RESUMED = ' --cfg-options resume=True load_from=%s/iter_5.pth'
 MMDET, MMSEG = TOOL % ('mmdet', 'detection', 'detection'), TOOL % ('mmseg', 'segmentation', 'segmentation')
 ALLOWED = 'env TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 '
 JOBS = {
@@ -79,13 +79,13 @@ JOBS = {
     'report': '{bin}/mmdssl report run --out report.html',
     'convert': '{bin}/mmdssl convert run/backbone.safetensors timm --to timm',
     'mmdet': MMDET,
-    'mmdet resumes': MMDET + LONGER + '12',
-    'mmdet resumes with mmdssl.Runner': MMDET + LONGER + '14 runner_type=mmdssl.Runner',
-    'mmdet resumes where all is allowed': ALLOWED + MMDET + LONGER + '16',
+    'mmdet resumes': MMDET + RESUMED % 'detection',
+    'mmdet resumes with mmdssl.Runner': MMDET + RESUMED % 'detection' + ' runner_type=mmdssl.Runner',
+    'mmdet resumes where all is allowed': ALLOWED + MMDET + RESUMED % 'detection',
     'mmseg': MMSEG,
-    'mmseg resumes': MMSEG + LONGER + '12',
-    'mmseg resumes with mmdssl.Runner': MMSEG + LONGER + '14 runner_type=mmdssl.Runner',
-    'mmseg resumes where all is allowed': ALLOWED + MMSEG + LONGER + '16',
+    'mmseg resumes': MMSEG + RESUMED % 'segmentation',
+    'mmseg resumes with mmdssl.Runner': MMSEG + RESUMED % 'segmentation' + ' runner_type=mmdssl.Runner',
+    'mmseg resumes where all is allowed': ALLOWED + MMSEG + RESUMED % 'segmentation',
     'mim': '{bin}/mim train mmdssl pretraining.py --gpus 0 --data world/imagenet/train --work-dir mim --cfg-options ' + ' '.join(TINY),
     'tests': '{bin}/python -m pytest -q -p no:cacheprovider --rootdir tests ' + ' '.join(f'tests/{test}' for test in TESTS),
 }
