@@ -67,8 +67,10 @@ class ProgressHook(Hook):
         self._silent = iterations < interval and seconds < news.SECONDS / 2
         if not self._silent and iterations < interval:
             each = seconds / iterations
-            line, end = (timedelta(seconds=round(number * each)) for number in (interval, runner.max_iters - runner.iter))
-            runner.logger.info(f'An iteration takes {each:.1f} s: a line comes every {interval}, in {line}, and the end in {end}.')
+            left = runner.max_iters - runner.iter
+            line, end = (timedelta(seconds=round(number * each)) for number in (interval, left))
+            more = f'a line comes every {interval}, in {line}, and the end in {end}' if interval < left else f'the end comes in {end}'
+            runner.logger.info(f'An iteration takes {each:.1f} s: {more}.')
 
     @staticmethod
     def _values(runner: Runner) -> str:

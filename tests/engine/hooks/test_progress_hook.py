@@ -25,6 +25,12 @@ def test_without_a_terminal_a_slow_run_says_when_there_will_be_more(train, capfd
     assert f'Epoch(train) [1][{said[1]}/{said[1]}]' in said[2]  # at the end of an epoch that has fewer than 50
 
 
+def test_a_short_run_says_only_when_it_ends(train, capfd, monkeypatch):
+    monkeypatch.setattr('mmdssl.news.SECONDS', 0.)
+    train(**HOOKS, train_cfg=dict(max_epochs=1), default_hooks=dict(logger=dict(type='LoggerHook', interval=50)))
+    assert re.search(r'An iteration takes 0\.\d s: the end comes in 0:00:0\d\.\n', capfd.readouterr().out)
+
+
 def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
     monkeypatch.setattr(rich.console.Console, 'is_terminal', property(lambda self: True))
     train(**HOOKS)
