@@ -10,14 +10,20 @@ SECONDS = 20.  # from one line to the next
 
 
 def with_news(items: Iterable, total: int, what: str, tell: Callable[[str], None]) -> Iterator:
-    """The items, and every 20 seconds a line for ``tell`` on how far they are: ``Rendering world: 40 %, 30 s left``."""
-    start = last = time.monotonic()
+    """The items, and every 20 seconds a line for ``tell`` on how far they are: ``Rendering world: 40 %, 30 s left``.
+
+    What is left follows from the time since the first item, before which workers start, and is said when that is long enough.
+    """
+    last = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
+        if number == 1:
+            first = now
         if now - last >= SECONDS and number < total:
             last = now
-            tell(f'{what}: {100 * number // total} %, {(now - start) / number * (total - number):.0f} s left')
+            left = f', {(now - first) / (number - 1) * (total - number):.0f} s left' if now - first >= SECONDS else ''
+            tell(f'{what}: {100 * number // total} %{left}')
 
 
 def with_bar(items: Iterable, total: int, what: str) -> Iterator:

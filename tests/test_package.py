@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -11,10 +10,10 @@ from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 
 import mmdssl
 from mmdssl.checkpoint import SSLPretrained
+from mmdssl.home import HOME
 from mmdssl.registry import MODELS as OURS
 from mmdssl.registry import Registry
 
-ROOT = Path(mmdssl.__file__).parents[1]
 # What a project on MMEngine may do in a new process; asserts say what it relies on.
 PROJECT = """
 import sys
@@ -48,7 +47,7 @@ def test_a_project_finds_our_components_and_configs_after_nothing_but_the_import
 def test_configs_of_the_package_are_bases_of_others(tmp_path):
     file = tmp_path / 'mine.py'
     file.write_text("_base_ = 'mmdssl::pretrain/pqcl.py'\n")
-    plain, inherited = (Config.fromfile(path).model for path in (ROOT / 'configs/pretrain/pqcl.py', file))
+    plain, inherited = (Config.fromfile(path).model for path in (HOME / 'configs/pretrain/pqcl.py', file))
     assert inherited.pop('_scope_') == 'mmdssl'
     assert inherited == plain
 

@@ -105,8 +105,10 @@ def read_config(args: argparse.Namespace, change: Callable[[Config], list[str] |
 def _import_quietly(scope: str) -> None:
     """Import mmdet or mmseg without what they print about optional packages, and silence their standing warnings.
 
-    What pycocotools prints of its tables, again and again, is of no use beside the log.
+    What pycocotools prints of its tables, again and again, is of no use beside the log; nor is, from each process, that a config has more
+    workers than the machine has cores: the log says whether steps wait for data.
     """
+    warnings.filterwarnings('ignore', 'This DataLoader will create', UserWarning)
     warnings.filterwarnings('ignore', module=r'(mmcv|mmdet|mmseg|pycocotools)\b')
     if scope in ('mmdet', 'mmseg'):
         with redirect_stdout(io.StringIO()):

@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args, lambda cfg: change(cfg, args))  # first of all, as it says at once that something happens
     from mmdssl.engine.config_check import check_config, explain_refusals
     from mmdssl.registry import RUNNERS
-    cfg = read_config(args, lambda cfg: change(cfg, args))
     check_config(cfg)
     with explain_refusals(cfg):
         runner = RUNNERS.build(cfg)

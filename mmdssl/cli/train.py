@@ -59,12 +59,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args, lambda cfg: change(cfg, args))  # first of all, as it says at once that something happens
     from mmengine.dist import is_main_process
 
     from mmdssl.engine.config_check import check_config, explain_refusals
     from mmdssl.engine.dry_run import dry_run
     from mmdssl.registry import RUNNERS
-    cfg = read_config(args, lambda cfg: change(cfg, args))
     args.work_dir = cfg.work_dir
     check_config(cfg)
     if not cfg.get('train_cfg') or not cfg.get('train_dataloader') or not cfg.get('optim_wrapper'):

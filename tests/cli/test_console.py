@@ -1,16 +1,19 @@
 """The console command and what is quick about every command."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader
 
 from mmdssl import cli
 from mmdssl.checkpoint.convert import FORMS
-from mmdssl.cli import convert, draw
+from mmdssl.cli import arguments, convert, draw
 from mmdssl.cli.guard import guarded
 from mmdssl.engine.pictures import PICTURES
 from mmdssl.home import command, started
@@ -26,6 +29,18 @@ try:
     runpy.run_path(sys.argv[0], run_name='__main__')
 finally:
     print('imported:', *{name.partition('.')[0] for name in sys.modules})
+"""
+
+FIRST_LINE = """
+import builtins, importlib, sys
+show = print
+
+def first(line, **how):
+    show(line, 'imported:', *{name.partition('.')[0] for name in sys.modules})
+    sys.exit()
+
+builtins.print = first
+importlib.import_module('mmdssl.cli.' + sys.argv.pop(1)).main()
 """
 
 
@@ -48,6 +63,14 @@ def test_help_of_a_tool_imports_nothing_that_takes_time(tool):
     text, imported = helped(tool)
     assert f'usage: {tool.name}' in text
     assert not imported & SLOW
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_a_command_that_takes_time_to_start_says_so_before_it_does(name):
+    done = subprocess.run([sys.executable, '-c', FIRST_LINE, name, 'a.py', *['b.pth'] * (name == 'test')],
+                          cwd=ROOT, capture_output=True, text=True)
+    line, _, imported = done.stdout.partition('imported:')
+    assert line.startswith('a.py, by mmdssl') and 'builtins' in imported and not set(imported.split()) & SLOW
 
 
 def test_help_lists_every_command_with_a_line_each():
@@ -118,3 +141,16 @@ def test_a_signal_in_the_middle_of_an_import_ends_a_command_quietly(monkeypatch,
     with pytest.raises(SystemExit) as end:
         guarded(lambda: sys.exit(143))
     assert end.value.code == 143 and capsys.readouterr().err == ''
+
+
+def test_more_workers_than_cores_are_no_warning():
+    """Which each process would print, of a config that is made for larger machines."""
+    def messages() -> list[str]:
+        DataLoader([0], num_workers=len(os.sched_getaffinity(0)) + 1)
+        return [str(warning.message) for warning in caught]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        assert 'worker processes' in messages()[0]
+        caught.clear()
+        arguments._import_quietly('mmdssl')
+        assert messages() == []

@@ -29,6 +29,11 @@ def test_jobs_name_tests_that_are_there(environments):
     assert all((ROOT / 'tests' / test).exists() for test in environments.TESTS)
 
 
+def test_jobs_that_are_named_are_there(environments):
+    named = {name for cell in environments.CELLS.values() for name in cell.refused} | {*environments.PRETRAINING}
+    assert named <= {*environments.JOBS}
+
+
 def test_an_interpreter_that_is_missing_is_said_and_nothing_installed(environments, tmp_path, monkeypatch):
     monkeypatch.setattr(environments, 'interpreter', lambda version: None)
     row = environments.try_cell(environments.CELLS['3.14-newest-maintained'], tmp_path / 'a.whl', tmp_path, [], keep=False)
@@ -38,11 +43,15 @@ def test_an_interpreter_that_is_missing_is_said_and_nothing_installed(environmen
 def test_a_cell_is_installed_and_its_jobs_are_done_in_an_empty_folder(environments, tmp_path, monkeypatch):
     """With programs that do as little as installing and training can."""
     monkeypatch.setattr(environments, 'install', lambda python, packages, log: python.is_file())
-    monkeypatch.setattr(environments, 'JOBS', {'good': '{bin}/python -c print(1)', 'bad': '{bin}/python -c 1/0'})
+    fails = '{bin}/python -c 1/0'
+    works = '{bin}/python -c print(1)'
+    monkeypatch.setattr(environments, 'JOBS', dict(good=works, bad=fails, known=fails, repaired=works))
     version = '.'.join(map(str, sys.version_info[:2]))
     monkeypatch.setattr(environments, 'interpreter', lambda wanted: sys.executable)
-    row = environments.try_cell(environments.Cell(version), tmp_path / 'a.whl', tmp_path / 'out', ['good', 'bad'], keep=False)
-    assert row['verdict'] == 'bad failed (ZeroDivisionError: division by zero)'
+    cell = environments.Cell(version, refused=('known', 'repaired'))
+    row = environments.try_cell(cell, tmp_path / 'a.whl', tmp_path / 'out', [*environments.JOBS], keep=False)
+    error = '(ZeroDivisionError: division by zero)'
+    assert row['verdict'] == f'bad failed {error}; repaired works now; known failed {error}'
     assert row['versions'].startswith(version) and not (tmp_path / 'out' / row['cell'] / 'env').exists()
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook, LoggerHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,14 +26,14 @@ WINDOW = 50  # iterations over whose time the speed is a mean
 class ProgressHook(Hook):
     """A bar with epoch, time left, loss, images per second and the k-NN of the last validation.
 
-    Where stderr is no terminal, only a line after the second iteration, if it takes long until the log has its first one.
+    Where stderr is no terminal, only a line after ten seconds, if the log has none by then.
     """
     priority = 'LOWEST'
 
     def before_train(self, runner: Runner) -> None:
         console = Console(stderr=True)
-        self.bar, self._began = None, 0.
-        self._second = runner.iter + 1
+        self.bar = None
+        self._first, self._began, self._silent = runner.iter, 0., True
         if not (is_main_process() and console.is_terminal):
             return
         self.bar = Progress(TextColumn('epoch {task.description}'), BarColumn(), MofNCompleteColumn(),
@@ -48,10 +48,10 @@ class ProgressHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self.bar:
             self.bar.update(self.task, completed=runner.iter + 1, description=self._epoch(runner), values=self._values(runner))
-        elif runner.iter == self._second:
-            self._foretell(runner, time.monotonic() - self._began)
-        else:
+        elif runner.iter == self._first:  # which takes longer than others
             self._began = time.monotonic()
+        elif self._silent:
+            self._foretell(runner, runner.iter - self._first, time.monotonic() - self._began)
 
     def after_train(self, runner: Runner) -> None:
         if self.bar:
@@ -59,13 +59,18 @@ class ProgressHook(Hook):
                 handler.setStream(stream)
             self.bar.stop()
 
-    @staticmethod
-    def _foretell(runner: Runner, seconds: float) -> None:
-        """What an iteration that took so long says about the next line and the end."""
+    def _foretell(self, runner: Runner, iterations: int, seconds: float) -> None:
+        """What so many iterations, which took so long, say about the next line and the end."""
         interval = min((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), default=0)
-        if interval * seconds > news.SECONDS:
-            line, end = (timedelta(seconds=round(number * seconds)) for number in (interval, runner.max_iters - runner.iter))
-            runner.logger.info(f'An iteration takes {seconds:.1f} s: a line comes every {interval}, in {line}, and the end in {end}.')
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            interval = min(interval, len(runner.train_dataloader))  # a shorter epoch ends with a line
+        self._silent = iterations < interval and seconds < news.SECONDS / 2
+        if not self._silent and iterations < interval:
+            each = seconds / iterations
+            left = runner.max_iters - runner.iter
+            line, end = (timedelta(seconds=round(number * each)) for number in (interval, left))
+            more = f'a line comes every {interval}, in {line}, and the end in {end}' if interval < left else f'the end comes in {end}'
+            runner.logger.info(f'An iteration takes {each:.1f} s: {more}.')
 
     @staticmethod
     def _values(runner: Runner) -> str:

@@ -19,8 +19,16 @@ def test_silent_where_there_is_no_terminal(train, capfd):
 
 def test_without_a_terminal_a_slow_run_says_when_there_will_be_more(train, capfd, monkeypatch):
     monkeypatch.setattr('mmdssl.news.SECONDS', 0.)
-    train(**HOOKS)
-    assert re.findall(r'An iteration takes 0\.\d s: a line comes every 1, in 0:00:00, and the end in 0:00:00\.\n', capfd.readouterr().out)
+    train(**HOOKS, default_hooks=dict(logger=dict(type='LoggerHook', interval=50)))
+    said = re.search(r'An iteration takes 0\.\d s: a line comes every (\d+), in 0:00:0\d, and the end in 0:00:0\d\.\n(.*)',
+                     capfd.readouterr().out)
+    assert f'Epoch(train) [1][{said[1]}/{said[1]}]' in said[2]  # at the end of an epoch that has fewer than 50
+
+
+def test_a_short_run_says_only_when_it_ends(train, capfd, monkeypatch):
+    monkeypatch.setattr('mmdssl.news.SECONDS', 0.)
+    train(**HOOKS, train_cfg=dict(max_epochs=1), default_hooks=dict(logger=dict(type='LoggerHook', interval=50)))
+    assert re.search(r'An iteration takes 0\.\d s: the end comes in 0:00:0\d\.\n', capfd.readouterr().out)
 
 
 def test_a_bar_on_a_terminal(train, capfd, monkeypatch):
