@@ -22,7 +22,7 @@ def with_news(items: Iterable, total: int, what: str, tell: Callable[[str], None
             first = now
         if now - last >= SECONDS and number < total:
             last = now
-            left = f', {(now - first) / (number - 1) * (total - number):.0f} s left' if now - first >= SECONDS else ''
+            left = f', {(now - first) / (number - 1) * (total - number):.0f} s left' if number > 1 and now - first >= SECONDS else ''
             tell(f'{what}: {100 * number // total} %{left}')
 
 
