@@ -11,6 +11,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
+from mmdssl.results.published import published_datasets
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What the folders of a data set are also called.
@@ -119,10 +120,11 @@ def name_data(cfg: Config, root: str | Path, images: int | None = None) -> None:
 
 
 def call_own(cfg: Config, root: str | Path) -> None:
-    """Call data in records as their folder or file is called."""
-    record = (cfg.get('default_hooks') or {}).get('record') or {}
+    """Call data in records as their folder or file is called, and never as data that others publish numbers of."""
+    record, root = (cfg.get('default_hooks') or {}).get('record') or {}, Path(root).resolve()
     if record.get('dataset'):
-        record.dataset = Path(root).resolve().stem
+        name = root.name if root.is_dir() else root.stem
+        record.dataset = f'own {name}' if name in {*published_datasets(), *EVALUATED, *FIRST_CLIPS} else name
 
 
 def _is_imagenet(folder: Path) -> bool:
