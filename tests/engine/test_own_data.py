@@ -305,6 +305,18 @@ def test_own_data_laid_out_as_those_of_the_config_have_their_own_name(tmp_path, 
     assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == name
 
 
+@pytest.mark.parametrize(('config', 'listed', 'genuine'), [
+    ('dense/lost_voc12', 'ImageSets/Main/trainval.txt', 11540), ('dense/lost_voc07', 'ImageSets/Main/trainval.txt', 5011),
+    ('dense/attention-jaccard_voc12', 'ImageSets/Segmentation/val.txt', 1449),
+    ('dense/depth_nyu', 'nyudepthv2_test_files_with_gt.txt', 654)])
+def test_own_data_in_the_layout_of_protocols_have_their_own_name(tmp_path, config, listed, genuine):
+    (tmp_path / 'garden' / listed).parent.mkdir(parents=True)
+    name = Config.fromfile(ROOT / f'{config}.py').default_hooks.record.dataset
+    for number, expected in ((3, 'garden'), (genuine, name)):
+        (tmp_path / 'garden' / listed).write_text(''.join(f'{i:06d}\n' for i in range(number)))
+        assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == expected
+
+
 @pytest.mark.parametrize(('folder', 'name'), [('coco', 'own coco'), ('fruits.v2', 'fruits.v2')])
 def test_own_data_never_have_the_name_of_published_ones(tmp_path, folder, name):
     cfg, _ = applied('detection/mask-rcnn_vit-small_1x_coco', write_fruits(tmp_path / folder), tmp_path)
