@@ -85,6 +85,10 @@ def _renamed(name: str, names: dict[str, str]) -> str:
     return next((new + name[len(old):] for old, new in names.items() if name.startswith(old)), name)
 
 
+def _is_rotary(net: Network) -> bool:
+    return net.has(r'^embeddings\.patch_embeddings\.weight$')
+
+
 class HuggingFace(TransformerLayout):
     """Files of transformers; ``config.json`` beside them tells the heads and the epsilon of the norms."""
     name = 'huggingface'
@@ -98,12 +102,13 @@ class HuggingFace(TransformerLayout):
     def complete(self, net: Network, state: dict[str, Tensor]) -> None:
         super().complete(net, state)
         beside, width = self._beside(net), len(state['patch_embed.proj.weight'])
-        base = beside.get('rope_theta', (beside.get('rope_parameters') or {}).get('rope_theta'))  # as newer versions have it
-        if isinstance(base, (int, float)) and base > 0 and (heads := self.num_heads(net, width)):
+        newer = beside.get('rope_parameters')
+        base = beside.get('rope_theta', newer.get('rope_theta') if isinstance(newer, dict) else None)
+        if _is_rotary(net) and isinstance(base, (int, float)) and base > 0 and (heads := self.num_heads(net, width)):
             state['rope_periods'] = rotary_periods(width // heads, base)
 
     def config(self, net: Network, state: dict[str, Tensor]) -> dict:
-        rotary = net.has(r'^embeddings\.patch_embeddings\.weight$')
+        rotary = _is_rotary(net)
         beside = self._beside(net)
         wanted = 'silu' if rotary and 'blocks.0.mlp.fc1_g.weight' in state else 'gelu'  # DINOv2's gated ones say gelu, and are not
         if beside.get('hidden_act', wanted) != wanted:

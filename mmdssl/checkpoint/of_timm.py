@@ -60,7 +60,8 @@ def _hidden_facts(net: Network) -> dict[str, Any]:
         facts = dict(num_heads=block.attn.num_heads, norm_eps=block.norm1.eps)
     except Exception:  # whatever a constructor makes of what somebody wrote there
         return {}
-    return facts if all(net.state.get(key, tensor).shape == tensor.shape for key, tensor in built.state_dict().items()) else {}
+    same = (net.state.get(key, tensor).shape == tensor.shape for key, tensor in built.state_dict().items() if key != 'pos_embed')
+    return facts if all(same) else {}
 
 
 def _as_timm_has_it(given: Pretrained, out: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,6 +143,7 @@ class OfTimm(Layout):
 
     def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         config = dict(type='mmdssl.TimmBackbone', name=net.beside.get('architecture'))  # no shape tells CLIP's two activations apart
-        args = {key: value for key, value in (net.beside.get('model_args') or {}).items()
+        args = net.beside.get('model_args')
+        args = {key: value for key, value in (args.items() if isinstance(args, dict) else ())
                 if key != 'num_classes' and (key, value) != ('in_chans', 3)}  # which timm states, and we take as read
         return dict(config, model_args=args) if args else config

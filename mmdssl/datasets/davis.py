@@ -254,7 +254,7 @@ def read_mask(path: str | Path, binary: bool = False) -> np.ndarray:
                 raise InputError(f"mask '{path}' has {_colours(image)} in place of ids: save it as a PNG of one channel, an id for each "
                                  'colour (docs/own_data.md has the few lines of Python that do it)')
             ids = np.array(image, dtype=np.uint8)
-            return as_binary(ids, path) if binary else ids
+            return (ids > 0).astype(np.uint8) if binary else ids
     except InputError:
         raise
     except Exception as error:  # on broken data, decoders raise almost anything
