@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from mmdssl.checkpoint.architecture import DEFAULTS, is_our_vit, sizes_of
-from mmdssl.checkpoint.layout import Pretrained, TransformerLayout, Written, keyless_bias, with_table
+from mmdssl.checkpoint.layout import Pretrained, TransformerLayout, Written, keyless_bias, require_usual_periods, with_table
 from mmdssl.checkpoint.networks import Network
 from mmdssl.errors import InputError
+from mmdssl.models.backbones.positions import rotary_periods
 
 # By the name of a family, the model that is a backbone and nothing else.
 FAMILIES = {
@@ -84,6 +85,10 @@ def _renamed(name: str, names: dict[str, str]) -> str:
     return next((new + name[len(old):] for old, new in names.items() if name.startswith(old)), name)
 
 
+def _is_rotary(net: Network) -> bool:
+    return net.has(r'^embeddings\.patch_embeddings\.weight$')
+
+
 class HuggingFace(TransformerLayout):
     """Files of transformers; ``config.json`` beside them tells the heads and the epsilon of the norms."""
     name = 'huggingface'
@@ -94,8 +99,16 @@ class HuggingFace(TransformerLayout):
     def rename(self, name: str) -> str:
         return super().rename(from_huggingface(name))
 
+    def complete(self, net: Network, state: dict[str, Tensor]) -> None:
+        super().complete(net, state)
+        beside, width = self._beside(net), len(state['patch_embed.proj.weight'])
+        newer = beside.get('rope_parameters')
+        base = beside.get('rope_theta', newer.get('rope_theta') if isinstance(newer, dict) else None)
+        if _is_rotary(net) and isinstance(base, (int, float)) and base > 0 and (heads := self.num_heads(net, width)):
+            state['rope_periods'] = rotary_periods(width // heads, base)
+
     def config(self, net: Network, state: dict[str, Tensor]) -> dict:
-        rotary = net.has(r'^embeddings\.patch_embeddings\.weight$')
+        rotary = _is_rotary(net)
         beside = self._beside(net)
         wanted = 'silu' if rotary and 'blocks.0.mlp.fc1_g.weight' in state else 'gelu'  # DINOv2's gated ones say gelu, and are not
         if beside.get('hidden_act', wanted) != wanted:
@@ -156,6 +169,7 @@ def _family(given: Pretrained) -> str:
     config, state, path = given.config, given.state, given.path
     if not is_our_vit(config):
         raise InputError(f"{path} cannot be written in Hugging Face's form, which needs a vision transformer: write timm's")
+    require_usual_periods(given)
     full = {**DEFAULTS, **config}
     relative, scaled, rotary = full['relative_position'], 'blocks.0.ls1.gamma' in state, full['position'] == 'rotary'
     gated = full['mlp'] == 'swiglu'
@@ -166,8 +180,6 @@ def _family(given: Pretrained) -> str:
         'LayerScale beside registers, rotary positions or gated MLPs': scaled or not (full['num_registers'] or rotary or gated),
         'no gated MLPs beside relative positions': not (gated and relative),
         'MLPs as wide as a whole mlp_ratio makes them': rotary or relative or not scaled or _ratio(full, state) is not None,
-        'the periods of rotary positions that follow from a base of 100': not rotary or torch.allclose(
-            state['rope_periods'].float(), 100**torch.linspace(0, 1, len(state['rope_periods']) + 1)[:-1], rtol=1e-2),
     }
     for need, met in needs.items():
         if not met:

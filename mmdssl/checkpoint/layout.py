@@ -198,6 +198,15 @@ def with_table(given: Pretrained) -> dict[str, Tensor]:
     return {**state, 'pos_embed': torch.cat([cls, patches], dim=1).to(weight)}
 
 
+def require_usual_periods(given: Pretrained) -> None:
+    """Raise an InputError unless periods of rotary positions, if there are any, are those of a base of 100, which other libraries
+    compute anew; the authors' files have them rounded to bfloat16."""
+    periods = given.state.get('rope_periods')
+    if periods is not None and not torch.allclose(periods.float(), rotary_periods(4 * len(periods)), rtol=1e-2):
+        raise InputError(f"{given.path} cannot be written in another library's form, whose rotary positions have periods that follow from "
+                         "a base of 100: write mmdssl's")
+
+
 def keyless_bias(given: Pretrained, name: str) -> tuple[Tensor, Tensor]:
     """The parts of a bias of ``qkv`` that belong to queries and values.
 

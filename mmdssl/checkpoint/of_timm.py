@@ -10,7 +10,7 @@ from timm.layers import to_2tuple
 from torch import Tensor
 
 from mmdssl.checkpoint.architecture import ARCHITECTURES, DEFAULTS, is_our_vit, is_resnet, sizes_of
-from mmdssl.checkpoint.layout import Layout, Pretrained, TransformerLayout, Written, keyless_bias, with_table
+from mmdssl.checkpoint.layout import Layout, Pretrained, TransformerLayout, Written, keyless_bias, require_usual_periods, with_table
 from mmdssl.checkpoint.networks import Network, unsupported
 from mmdssl.checkpoint.weights import check_weights
 
@@ -23,9 +23,13 @@ class Timm(TransformerLayout):
     def fits(self, net: Network) -> bool:
         return net.safetensors or net.has(r'^(head|fc_norm)\.|^reg_token$|\.ls1\.gamma$')
 
+    def config(self, net: Network, state: dict[str, Tensor]) -> dict:
+        return super().config(net, state, **_hidden_facts(net))
+
     def written(self, given: Pretrained) -> Written:
         out, left_out = dict(given.state), []
         if is_our_vit(given.config):
+            require_usual_periods(given)
             left_out = [name for name in ('mask_token', 'rope_periods') if name in out]
             out = _as_timm_has_it(given, {name: tensor for name, tensor in with_table(given).items() if name not in left_out})
         call, images = (_call_of_ours(given, out) if is_our_vit(given.config) else _call_of_theirs(given)), _images(given)
@@ -42,6 +46,22 @@ class Timm(TransformerLayout):
             f'import timm\n{imports}model = timm.create_model({name!r}, num_classes=0, checkpoint_path={{file}}{options}{norm},\n'
             f'                          pretrained_cfg_overlay={images!r})\n'
             'transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))'))
+
+
+def _hidden_facts(net: Network) -> dict[str, Any]:
+    """Heads and epsilon of the network that ``config.json`` beside a file names, which no shape shows; nothing where it is another one."""
+    name, args = str(net.beside.get('architecture')), net.beside.get('model_args') or {}
+    if not timm.is_model(name):
+        return {}
+    try:
+        with torch.device('meta'):
+            built = timm.create_model(name, **{**args, 'num_classes': 0})
+        block = built.blocks[0]
+        facts = dict(num_heads=block.attn.num_heads, norm_eps=block.norm1.eps)
+    except Exception:  # whatever a constructor makes of what somebody wrote there
+        return {}
+    same = (net.state.get(key, tensor).shape == tensor.shape for key, tensor in built.state_dict().items() if key != 'pos_embed')
+    return facts if all(same) else {}
 
 
 def _as_timm_has_it(given: Pretrained, out: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,4 +144,6 @@ class OfTimm(Layout):
     def config(self, net: Network, state: dict[str, Tensor]) -> dict:
         config = dict(type='mmdssl.TimmBackbone', name=net.beside.get('architecture'))  # no shape tells CLIP's two activations apart
         args = net.beside.get('model_args')
+        args = {key: value for key, value in (args.items() if isinstance(args, dict) else ())
+                if key != 'num_classes' and (key, value) != ('in_chans', 3)}  # which timm states, and we take as read
         return dict(config, model_args=args) if args else config

@@ -417,10 +417,11 @@ def final_record(folder: Path, job: Job) -> dict | None:
 
 def report(args: argparse.Namespace, jobs: list[Job], keys: dict[Job, dict], source: str, console: Console) -> None:
     """Print the tables of all results of these weights and write them to ``table.md`` and ``table.html``."""
-    records = {(record['suite'], record['job']): record for record in own_results(args.work_dir) if record['source'] == source}
-    for job in jobs:  # not those of another recipe
-        records[job.suite, job.name] = find_record(args.work_dir, job, keys[job])
-    found = [record for record in records.values() if record]
+    mine = [record for record in own_results(args.work_dir) if record['source'] == source]
+    # One recipe for all seeds: that of this command, or else the last one.
+    recipes = {of_job(record): {key: record[key] for key in ('recipe', 'images') if key in record} for record in mine}
+    recipes.update({(job.suite, job.measured, job.weights): keys[job] for job in jobs})
+    found = [*{(record['suite'], record['job']): record for record in mine if recipes[of_job(record)].items() <= record.items()}.values()]
     quick, frozen, image = ([record for record in found if record['suite'] == suite] for suite in ('quick', 'frozen', 'image'))
     sections = [section(some) for section, some in ((quick_section, quick), (frozen_section, frozen), (frozen_section, image)) if some]
     published = [record for record in image if record.get('dataset_name') == 'imagenet-1k' and record['weights'] == 'pretrained']
@@ -440,9 +441,14 @@ def by_job(records: list[dict]) -> dict[str, dict[str, list[dict]]]:
     """The records of each job, those of random weights and of these; each a list over the seeds."""
     found: dict[str, dict[str, list[dict]]] = {}
     for record in records:
-        measured = record.get('measured', record['job'].removesuffix('_random'))  # which records of old lack
-        found.setdefault(measured, {'random': [], 'pretrained': []})[record['weights']].append(record)
+        _, measured, weights = of_job(record)
+        found.setdefault(measured, {'random': [], 'pretrained': []})[weights].append(record)
     return found
+
+
+def of_job(record: dict) -> tuple[str, str, str]:
+    """What all seeds of a job share: suite, protocol and weights."""
+    return record['suite'], record.get('measured', record['job'].removesuffix('_random')), record['weights']  # records of old lack it
 
 
 def values(records: list[dict], name: str) -> list[float]:

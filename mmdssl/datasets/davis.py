@@ -21,6 +21,7 @@ from mmdssl.registry import DATASETS, FUNCTIONS
 
 FRAMES, MASKS = 'JPEGImages/480p', 'Annotations/480p'
 FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
+SCORED_FROM = 3  # frames of a clip
 MANY_OBJECTS = 64  # of a clip; what has more ids has smoothed edges
 SHOWN = 4
 
@@ -150,6 +151,12 @@ class DAVIS(Videos):
                                  'does not count: where it is the object, as in DAVIS-2016, give --cfg-options '
                                  'test_dataloader.dataset.binary=True (--binary of eval_davis), and it is read as 1')
             between = len(ids - {0, VOID})
+            if ids == {0}:
+                raise InputError(f"the first mask of sequence '{info['name']}', '{info['mask_paths'][0]}', has no object to follow: "
+                                 'leave the sequence out')
+            if len(info['mask_paths']) < SCORED_FROM:
+                raise InputError(f"sequence '{info['name']}' has {len(info['mask_paths'])} frames, of which the first and the last are not "
+                                 'scored: leave it out')
             if between > MANY_OBJECTS or self.binary and VOID in ids and between:
                 raise InputError(f"the mask '{info['mask_paths'][0]}' has {between} levels beside 0 and {VOID}, as of edges that were "
                                  'smoothed by resizing or JPEG: save masks without that (nearest neighbour, PNG)')
@@ -215,6 +222,19 @@ def read_frame(path: str | Path) -> np.ndarray:
     if image is None:
         raise InputError(f"frame '{path}' cannot be decoded: copy it again")
     return np.array(image)
+
+
+def as_binary(ids: np.ndarray, path: str | Path) -> np.ndarray:
+    """A mask of 0 and 255, or of 0 and 1, as 0 and 1.
+
+    Raises:
+        InputError: It has other levels, or both 1 and 255.
+    """
+    levels = {*np.unique(ids).tolist()} - {0}
+    if len(levels) > 1 or not levels <= {1, VOID}:
+        raise InputError(f"the mask '{path}' has the levels {', '.join(map(str, sorted(levels)[:SHOWN]))} beside 0, and masks of black and "
+                         f'white have 0 and {VOID} alone: save it so')
+    return (ids > 0).astype(np.uint8)
 
 
 def read_mask(path: str | Path, binary: bool = False) -> np.ndarray:

@@ -32,6 +32,12 @@ class CocoFile:
         """In the order of the file, by which mmdet and pycocotools number the classes."""
         return [category['name'] for category in self.content['categories']]
 
+    def check_names(self) -> None:
+        """Raise an InputError where two categories have one name, which nothing that finds classes by their names can tell apart."""
+        twice = [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]
+        if twice:
+            raise InputError(f"'{self.said}' has several categories called '{twice[0]}': give each a name of its own, or merge them")
+
     @property
     def stray(self) -> list[int]:
         """Category ids of annotations that the file does not list."""

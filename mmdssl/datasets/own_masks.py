@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -142,18 +142,18 @@ def write_names(names: Sequence[str], path: Path) -> Path:
     return path.absolute()
 
 
-def levels_of(pairs: Pairs, upright: bool = False) -> Levels:
-    """What is in the masks, in no more than :data:`mmdssl.datasets.own.LOOKED_AT` of them.
+def levels_of(parts: Iterable[Pairs], upright: bool = False) -> Levels:
+    """What is in the masks, in no more than :data:`mmdssl.datasets.own.LOOKED_AT` of each part.
 
     Args:
-        pairs: Images and masks.
+        parts: Images and masks.
         upright: Where an EXIF orientation turns an image, its mask is as large as the turned one; else as that or as what is stored.
 
     Raises:
         InputError: A mask cannot be read, has colours, or another size than its image.
     """
-    levels, step = Levels(), max(len(pairs.names) // LOOKED_AT, 1)
-    for name in pairs.names[::step]:
+    levels = Levels()
+    for pairs, name in ((part, name) for part in parts for name in part.names[::max(len(part.names) // LOOKED_AT, 1)]):
         path = pairs.mask_of(name)
         mask = read_mask(path)
         sizes = image_sizes(str(pairs.images / name))  # none of one that cannot be decoded, which is passed over in training

@@ -18,7 +18,7 @@ from torchvision.transforms import ColorJitter, RandomApply, RandomResizedCrop
 from torchvision.transforms import functional as F
 
 from mmdssl.arguments import NonEmpty, NonNegativeInt, Positive, PositiveInt, Range, Share
-from mmdssl.datasets.davis import read_mask
+from mmdssl.datasets.davis import as_binary, read_mask
 from mmdssl.datasets.images import read_rgb, require_folder
 from mmdssl.datasets.labelled_folder import UNREADABLE
 from mmdssl.datasets.lists import read_lines
@@ -185,7 +185,9 @@ class SegmentedImages(BaseDataset):
 
     def _mask(self, info: dict) -> Tensor:
         """Numbers of classes ``(1, H, W)`` uint8."""
-        ids = read_mask(info['mask_path'], self.binary)
+        ids = read_mask(info['mask_path'])
+        if self.binary:
+            ids = as_binary(ids, info['mask_path'])
         found = self._class_of[ids]
         if (found < 0).any():
             unknown = ', '.join(map(str, np.unique(ids[found < 0])[:5].tolist()))

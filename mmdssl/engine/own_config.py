@@ -11,12 +11,16 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from mmdssl.datasets.lists import read_lines
 from mmdssl.errors import InputError
+from mmdssl.results.published import published_datasets
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # What the folders of a data set are also called.
 SYNONYMS = {'training': 'train', 'validation': 'val'}
-# By what data sets are known for themselves: how many images are evaluated, or the clip of which their list begins.
-EVALUATED = {'coco': 5000, 'coco-stuff': 5000, 'coco-things': 5000, 'ade20k': 2000, 'cityscapes': 500, 'voc12': 1449, 'camvid': 101}
+# By what data sets are known for themselves: how many images are evaluated (of VOC in the split), or the clip of which their list begins.
+EVALUATED = {'coco': 5000, 'coco-stuff': 5000, 'coco-things': 5000, 'coco20k': 19817, 'ade20k': 2000, 'cityscapes': 500, 'camvid': 101,
+             'voc12': 1449, 'voc12 trainval': 11540, 'voc07 trainval': 5011, 'ecssd': 1000, 'duts-te': 5019, 'dut-omron': 5168,
+             'nyu-depth-v2': 654}
+VOC_LISTS = dict(VOCBoxes='Main', VOCInstances='Segmentation')  # folders of ImageSets
 FIRST_CLIPS = {'davis-2017': 'bike-packing'}
 
 
@@ -113,16 +117,19 @@ def name_data(cfg: Config, root: str | Path, images: int | None = None) -> None:
         listed = Path(root, 'ImageSets', dataset.get('year', '2017'), f'{dataset.get("split", "val")}.txt')
         own = not listed.is_file() or FIRST_CLIPS[name] not in listed.read_text(errors='replace').split()
     else:
-        own = name in EVALUATED and (_evaluated(cfg) if images is None else images) != EVALUATED[name]
+        split = ' trainval' if cfg.get('test_dataloader') and cfg.test_dataloader.dataset.get('split') == 'trainval' else ''
+        expected = EVALUATED.get(f'{name}{split}')
+        own = expected is not None and (_evaluated(cfg) if images is None else images) != expected
     if own:
         call_own(cfg, root)
 
 
 def call_own(cfg: Config, root: str | Path) -> None:
-    """Call data in records as their folder or file is called."""
-    record = (cfg.get('default_hooks') or {}).get('record') or {}
+    """Call data in records as their folder or file is called, and never as data that others publish numbers of."""
+    record, root = (cfg.get('default_hooks') or {}).get('record') or {}, Path(root).resolve()
     if record.get('dataset'):
-        record.dataset = Path(root).resolve().stem
+        name = root.name if root.is_dir() else root.stem
+        record.dataset = f'own {name}' if name in {*published_datasets(), *EVALUATED, *FIRST_CLIPS} else name
 
 
 def _is_imagenet(folder: Path) -> bool:
@@ -132,9 +139,12 @@ def _is_imagenet(folder: Path) -> bool:
 
 
 def _evaluated(cfg: Config) -> int:
-    """How many images with masks are evaluated."""
+    """How many images are evaluated."""
     dataset = plain((cfg.get('test_dataloader') or cfg.val_dataloader).dataset)[0]
-    listed = Path(dataset.data_root, dataset.get('names') or dataset.get('ann_file') or '')
+    if of_voc := VOC_LISTS.get(dataset.type.rpartition('.')[2]):
+        listed = Path(dataset.data_root, 'ImageSets', of_voc, f'{dataset.split}.txt')
+        return len(read_lines(listed, 'image', 'complete the data'))
+    listed = Path(dataset.data_root, dataset.get('names') or dataset.get('image_list') or dataset.get('ann_file') or '')
     if listed.is_file():
         return len(read_lines(listed, 'image', 'complete the data'))
     folder = Path(dataset.data_root, dataset.get('images') or dataset.data_prefix.img_path)

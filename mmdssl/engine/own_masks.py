@@ -47,16 +47,15 @@ def use_pairs(cfg: Config, root: Path, names: list[str] | None, scratch: Path) -
     if names is None and (root / 'classes.txt').is_file():
         names = class_list([str(root / 'classes.txt')])
     distinct = {part: found for part, found in pairs.items() if found is not pairs['train'] or part == 'train'}
-    levels = {part: levels_of(found, upright=has_label_maps(cfg)) for part, found in distinct.items()}
+    levels = levels_of(distinct.values(), upright=has_label_maps(cfg))  # of all parts, which are read alike
     if names is None:
-        ids = levels['train'].there
-        void = ' (255 is void)' if VOID in ids else ''
-        raise InputError(f"the masks in '{pairs['train'].masks}' have the ids {in_short(ids)}{void}, and "
+        void = ' (255 is void)' if VOID in levels.there else ''
+        raise InputError(f"the masks in '{root}' have the ids {in_short(levels.there)}{void}, and "
                          f'nothing says what they are: give --classes NAME NAME ..., from 0 on, or write them to {root}/classes.txt')
     if has_label_maps(cfg):
         require_decodable([pairs['val'].images / name for name in pairs['val'].names])
     zero_is_void = names[0] == 'void'
-    binary = True in {check_levels(found, names, pairs[part].masks) for part, found in levels.items()}
+    binary = check_levels(levels, names, root)
     names = names[zero_is_void:]
     lists = {part: [(suffix, write_names(stems, scratch / f'{part}{suffix if len(found.by_suffix) > 1 else ""}.txt'))
                     for suffix, stems in found.by_suffix.items()] for part, found in distinct.items()}

@@ -30,6 +30,7 @@ def use_coco(cfg: Config, path: Path, names: list[str] | None, options: Mapping[
         files['train'] = _file(path, datasets['train'])
     each_file = list({file.path: file for file in files.values()}.values())
     for file in each_file:
+        file.check_names()
         if file.names != there:
             raise InputError(f"the files of COCO in '{path}' have different categories, {', '.join(there)} and {', '.join(file.names)}: "
                              'give them the same in the same order, by which classes are numbered')

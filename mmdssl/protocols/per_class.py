@@ -29,6 +29,8 @@ class PerCategoryAP:
     def compute_metrics(self, results: list) -> dict[str, float]:
         if self.format_only:
             return super().compute_metrics(results)
+        for annotation in self._coco_api.anns.values() if self._coco_api else ():
+            annotation.setdefault('iscrowd', 0)  # which many files leave out, and pycocotools asks for
         wanted, self.classwise = self.metrics, True
         metrics, per_category = {}, {}
         for kind in wanted:  # one at a time, because mmdet calls the box and the mask AP of a category the same

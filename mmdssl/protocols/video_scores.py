@@ -27,12 +27,14 @@ class SequenceScores:
 
     Attributes:
         name: Of the sequence.
-        j: J of every object in every scored frame, ``(objects, frames)``; object 1 comes first.
+        j: J of every object in every scored frame, ``(objects, frames)``, in the order of their ids.
         f: The same of F.
+        ids: Of the objects; from 1 on where they are left out.
     """
     name: str
     j: np.ndarray
     f: np.ndarray
+    ids: Sequence[int] = ()
 
 
 def region_similarity(predicted: np.ndarray, truth: np.ndarray) -> float:
@@ -77,7 +79,7 @@ def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
 def score_sequence(name: str, predicted: Iterable[np.ndarray], truth: Sequence[np.ndarray]) -> SequenceScores:
     """J and F of every object in every frame but the first, which is given, and the last.
 
-    The objects are the ids of the first frame's annotation; one that is not predicted counts as an empty mask.
+    The objects are the ids of the first frame's annotation, which may leave numbers out; one that is not predicted counts as an empty mask.
 
     Args:
         name: Of the sequence.
@@ -87,34 +89,30 @@ def score_sequence(name: str, predicted: Iterable[np.ndarray], truth: Sequence[n
     Raises:
         InputError: Nothing can be scored, or a prediction has another size or more objects than the annotation.
     """
-    objects = _last_id(truth[0])
+    objects = [i for i in np.unique(truth[0]).tolist() if i not in (0, VOID)]
     if not objects:
         raise InputError(f"sequence '{name}' has no object in its first mask: there is nothing to follow, leave it out")
     if len(truth) < 3:
         raise InputError(f"sequence '{name}' has {len(truth)} frames, of which the first and the last are not scored: "
                          'leave it out')
-    j, f = np.zeros((2, objects, len(truth) - 2))
+    j, f = np.zeros((2, len(objects), len(truth) - 2))
     for t, (ids, annotation) in enumerate(zip(predicted, truth[1:-1], strict=True)):
         if ids.shape != annotation.shape:
             raise InputError(f"sequence '{name}', frame {t + 1}: the predicted mask has height and width {ids.shape}, "
                              f'the annotation {annotation.shape}; save predictions at the size of the annotations')
-        if ids.max() > objects:
+        if ids.max() > objects[-1]:
             raise InputError(f"sequence '{name}', frame {t + 1}: object {ids.max()} is predicted, but the first "
-                             f'annotation has {objects}; save masks as ids, 0 for the background')
-        for i in range(objects):
-            pair = ids == i + 1, annotation == i + 1
+                             f'annotation has {objects[-1]}; save masks as ids, 0 for the background')
+        for i, number in enumerate(objects):
+            pair = ids == number, annotation == number
             j[i, t], f[i, t] = region_similarity(*pair), contour_accuracy(*pair)
-    return SequenceScores(name, j, f)
+    return SequenceScores(name, j, f, objects)
 
 
 def copy_first(name: str, truth: Sequence[np.ndarray]) -> SequenceScores:
     """J and F of a sequence whose first mask is taken for all frames: what no tracking at all comes to."""
     still = np.where(truth[0] == VOID, 0, truth[0])
     return score_sequence(name, [still] * (len(truth) - 2), truth)
-
-
-def _last_id(mask: np.ndarray) -> int:
-    return int(mask[mask != VOID].max(initial=0))
 
 
 def statistics(values: np.ndarray) -> tuple[float, float, float]:
@@ -142,7 +140,8 @@ def overall_scores(sequences: Sequence[SequenceScores]) -> dict[str, float]:
 def score_rows(sequences: Sequence[SequenceScores], still: Sequence[SequenceScores]) -> dict[str, dict[str, float]]:
     """Percentages of each object of each sequence, of all objects, and of all where the first masks are copied (``still``)."""
     rows = {f'{sequence.name}_{number}': {'J&F': (row[0] + row[3]) / 2, **dict(zip(COLUMNS, row))}
-            for sequence in sequences for number, row in enumerate(object_scores(sequence).tolist(), 1)}
+            for sequence in sequences
+            for number, row in zip(sequence.ids or range(1, len(sequence.j) + 1), object_scores(sequence).tolist())}
     return {**rows, 'all objects': overall_scores(sequences), FIRST_COPIED: overall_scores(still)}
 
 

@@ -52,6 +52,11 @@ def published_rows(task: str | None = None, dataset: str | None = None, framewor
             and same_backbone(backbone, row.get('backbone'))]
 
 
+def published_datasets() -> set[str]:
+    """Names of the data sets of published results."""
+    return {row['dataset'] for row in _rows() if 'dataset' in row}
+
+
 def same_backbone(wanted: str | None, printed: str | None) -> bool:
     if wanted is None or printed is None:
         return wanted is None

@@ -57,7 +57,13 @@ def best_and_last(run: Run) -> tuple[str, dict, dict] | None:
         return None
     name = main_metric(during[-1])
     alike = [record for record in during if record['task'] == during[-1]['task'] and record['metrics'].get(name) is not None]
-    return name, (min if is_error(name) else max)(alike, key=lambda record: record['metrics'][name]), alike[-1]
+    return name, best_of(alike, name), alike[-1]
+
+
+def best_of(records: Iterable[dict], name: str) -> dict:
+    """The first of those that are best by a metric, which at least one has."""
+    found = [record for record in records if record['metrics'].get(name) is not None]
+    return (min if is_error(name) else max)(found, key=lambda record: record['metrics'][name])
 
 
 def loss_of_quality(run: Run) -> str | None:
@@ -224,8 +230,7 @@ def _telling(run: Run, single: bool) -> list[tuple[str, dict]]:
             during.setdefault((record['task'], record.get('dataset'), record.get('job')), []).append(record)
     chosen = []
     for records in during.values():
-        name = main_metric(records[-1])
-        best = max(records, key=lambda record: record['metrics'].get(name) or -math.inf)
+        best = best_of(records, main_metric(records[-1]))
         chosen += [(BEFORE, record) for record in records if not record['iteration']]
         chosen += [(LAST, record) for record in records[-1:] if record['iteration']]
         chosen += [(BEST, best)] * (not single or all(best is not record for _, record in chosen))

@@ -1,7 +1,9 @@
 """Each published layout loads completely and computes what its own network computes."""
 from __future__ import annotations
 
+import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import mmdssl  # noqa: F401  before mmdet, which needs its stand-in for mmcv's compiled operators
-from mmdssl.checkpoint import load_backbone, load_pretrained, read_pretrained
+from mmdssl.checkpoint import backbone_config, convert_checkpoint, load_backbone, load_pretrained, read_pretrained
 from mmdssl.checkpoint.networks import flatten
 from mmdssl.errors import InputError
 
@@ -126,6 +128,32 @@ def test_timm_vision_transformer(options, suffix, tmp_path):
     for size in SIZES:
         expected = model.forward_features(images(size))[:, model.num_prefix_tokens:]
         torch.testing.assert_close(backbone.forward_tokens(images(size)).patches, expected, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_config_json_of_timm_tells_the_heads(tmp_path):
+    args = dict(img_size=32, embed_dim=128, depth=2, num_heads=8)
+    model = timm.create_model('vit_small_patch16_224', num_classes=3, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), **args).eval()
+    _randomise(model)
+    _save(model.state_dict(), tmp_path / 'model.safetensors')
+    assert backbone_config(tmp_path / 'model.safetensors')['arch']['num_heads'] == 2  # as of published ones
+    (tmp_path / 'config.json').write_text(json.dumps(dict(architecture='vit_small_patch16_224', model_args=dict(args, num_classes=3))))
+    pixels = torch.randn(2, 3, 32, 32)
+    expected = model.forward_features(pixels)[:, 0]
+    torch.testing.assert_close(load_backbone(tmp_path / 'model.safetensors').features(pixels), expected)
+
+
+@torch.no_grad()
+def test_config_json_of_hugging_face_tells_the_base_of_rotary_positions(tmp_path):
+    transformers = pytest.importorskip('transformers')
+    model = transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, patch_size=8, rope_theta=30.)).eval()
+    _randomise(model)
+    model.save_pretrained(tmp_path)
+    pixels = torch.randn(2, 3, 32, 48)
+    torch.testing.assert_close(load_backbone(tmp_path / 'model.safetensors').features(pixels), model(pixels).pooler_output)
+    with pytest.raises(InputError, match="base of 100: write mmdssl's"):
+        convert_checkpoint(tmp_path / 'model.safetensors', tmp_path / 'out', 'timm')
 
 
 def _randomise(model: torch.nn.Module) -> None:

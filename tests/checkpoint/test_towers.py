@@ -22,7 +22,8 @@ def tower(request, tmp_path):
     model = timm.create_model(request.param, dynamic_img_size=True, num_classes=8 if 'clip' in request.param else 0, **ARGS).eval()
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / 'model.safetensors')
     (tmp_path / 'config.json').write_text(json.dumps(
-        dict(architecture=request.param, model_args=ARGS, num_classes=8, pretrained_cfg=dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.3]))))
+        dict(architecture=request.param, model_args=dict(ARGS, num_classes=8, in_chans=3), num_classes=8,
+             pretrained_cfg=dict(mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.3]))))
     return request.param, model, tmp_path / 'model.safetensors'
 
 

@@ -242,6 +242,22 @@ def test_black_and_white_masks_of_two_classes_are_recoded(tmp_path):
     assert set(results['mask'].unique().tolist()) == {0, 1}
 
 
+def test_void_of_a_part_without_the_second_class_is_no_class(tmp_path):
+    """Masks of all parts decide together whether 255 is void."""
+    void = write_masks(tmp_path / 'own', 3, 'train/images', 'train/masks', change=lambda ids: np.uint8([0, 1, 255, 255])[ids])
+    write_masks(tmp_path / 'own', 3, 'val/images', 'val/masks', change=lambda ids: np.uint8([0, 255, 255, 255])[ids])
+    cfg, said = applied(SEGMENTATION, void, tmp_path, classes=['background', 'fruit'])
+    assert not cfg.train_dataloader.dataset.pipeline[1].binary and 'read as 1' not in said
+
+
+def test_a_mask_with_ids_is_not_black_and_white(tmp_path):
+    root = write_masks(tmp_path / 'own', 2)
+    images = DATASETS.build(dict(type='mmdssl.SegmentedImages', data_root=str(root), images='images', masks='masks', image_suffix='.png',
+                                 classes=['background', 'fruit'], binary=True, size=16))
+    with pytest.raises(InputError, match='levels 1, 2.* beside 0, and masks of black and white have 0 and 255 alone'):
+        images[0]
+
+
 @pytest.mark.parametrize(('write', 'expected'), [
     (write_clips, dict(split=None, frames='clips', masks='masks')), (write_davis2016, dict(year='480p'))])
 def test_clips(tmp_path, write, expected):
@@ -288,6 +304,24 @@ def test_own_data_laid_out_as_those_of_the_config_have_their_own_name(tmp_path, 
     assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == 'garden'
     monkeypatch.setitem(own_config.EVALUATED, name, genuine)
     assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == name
+
+
+@pytest.mark.parametrize(('config', 'listed', 'genuine'), [
+    ('dense/lost_voc12', 'ImageSets/Main/trainval.txt', 11540), ('dense/lost_voc07', 'ImageSets/Main/trainval.txt', 5011),
+    ('dense/attention-jaccard_voc12', 'ImageSets/Segmentation/val.txt', 1449),
+    ('dense/depth_nyu', 'nyudepthv2_test_files_with_gt.txt', 654)])
+def test_own_data_in_the_layout_of_protocols_have_their_own_name(tmp_path, config, listed, genuine):
+    (tmp_path / 'garden' / listed).parent.mkdir(parents=True)
+    name = Config.fromfile(ROOT / f'{config}.py').default_hooks.record.dataset
+    for number, expected in ((3, 'garden'), (genuine, name)):
+        (tmp_path / 'garden' / listed).write_text(''.join(f'{i:06d}\n' for i in range(number)))
+        assert applied(config, tmp_path / 'garden', tmp_path)[0].default_hooks.record.dataset == expected
+
+
+@pytest.mark.parametrize(('folder', 'name'), [('coco', 'own coco'), ('fruits.v2', 'fruits.v2')])
+def test_own_data_never_have_the_name_of_published_ones(tmp_path, folder, name):
+    cfg, _ = applied('detection/mask-rcnn_vit-small_1x_coco', write_fruits(tmp_path / folder), tmp_path)
+    assert cfg.default_hooks.record.dataset == name
 
 
 def eighty(coco: dict) -> None:
@@ -430,7 +464,7 @@ MISTAKES = [
     (SEGMENTATION, nothing, NAMED, 'no folders of images and of their masks .there is labels.csv'),
     (SEGMENTATION, write_masks, {}, 'have the ids 0, 1, 2, 3, and nothing says what they are: give --classes'),
     (SEGMENTATION, write_masks, dict(classes=['apple', 'pear', 'plum']),
-     'levels 0 in 25,416 pixels, 1 in .* 0 to 2 .0 apple, 1 pear, 2 plum.: 1,768 pixels .*photo 0.png.*name all classes, the back'),
+     'levels 0 in 30,234 pixels, 1 in .* 0 to 2 .0 apple, 1 pear, 2 plum.: 2,210 pixels .*photo 0.png.*name all classes, the back'),
     (SEGMENTATION, removed(write_masks, 'masks/*'), NAMED, 'there is no mask in'),
     (SEGMENTATION, lambda root: write_masks(root, mask_suffix='.gif.png', change=lambda ids: np.stack([ids] * 3, -1)), NAMED,
      r'has colours .RGB; 4 of them: \(0, 0, 0\) in [\d,]+ pixels, .* in place of ids'),
@@ -453,6 +487,10 @@ MISTAKES = [
     (VIDEO, lambda root: write_clips(root / 'x', 'clips') and (root / 'x/masks').rename(root / 'masks') and (root / 'x/clips').rename(
         root / 'clips') and (root / 'masks/cat').rename(root / 'masks/Cat') and (root / 'masks/dog').rename(root / 'masks/Dog'), {},
      'no folder of a clip in .* has one of masks in'),
+    (DETECTION, lambda root: write_fruits(root, change=lambda coco: coco['categories'][2].update(name='apple')), {},
+     "several categories called 'apple'"),
+    (VIDEO, lambda root: write_clips(root, length=2), {}, "'cat' has 2 frames, of which the first and the last are not scored"),
+    (VIDEO, lambda root: write_clips(root, level=0), {}, "the first mask of sequence 'cat', .*, has no object to follow"),
     (VIDEO, removed(write_clips, 'masks/cat/00002.png'), {}, "sequence 'cat' has no mask for 1 of its 4 frames"),
     (VIDEO, lambda root: root.mkdir() or (root / 'cat.mp4').write_bytes(b'movie'), {}, 'is a movie.*ffmpeg -i cat.mp4 clips/cat/'),
 ]

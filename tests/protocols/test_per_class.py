@@ -1,6 +1,8 @@
 """Scores of classes against scikit-learn's and pycocotools' on each class alone."""
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -43,3 +45,17 @@ def test_ap_of_each_category_is_that_of_the_category_alone(tmp_path):
     metrics = metric.evaluate(1)
     assert metric.details['per_category'] == dict(box_AP=dict(ball=100., box=50., cone=None), mask_AP=dict(ball=100., box=100., cone=None))
     assert metrics['coco/bbox_mAP'] == 0.75 and metrics['coco/segm_mAP'] == 1 and not [name for name in metrics if 'precision' in name]
+
+
+def test_objects_without_iscrowd_are_none(tmp_path):
+    """As many tools write them, and pycocotools does not read them."""
+    pytest.importorskip('mmdet')
+    box = [10, 10, 30, 30]
+    coco = dict(images=[dict(id=1, file_name='a.jpg', width=100, height=100)], categories=[dict(id=4, name='ball')],
+                annotations=[dict(id=1, image_id=1, category_id=4, bbox=box, area=900)])
+    (tmp_path / 'own.json').write_text(json.dumps(coco))
+    metric = METRICS.build(dict(type='mmdssl.CocoMetric', metric='bbox', ann_file=str(tmp_path / 'own.json')))
+    metric.dataset_meta = dict(classes=('ball', ))
+    metric.process({}, [dict(img_id=1, ori_shape=(100, 100), pred_instances=dict(
+        bboxes=torch.tensor([[10., 10, 40, 40]]), scores=torch.tensor([.9]), labels=torch.tensor([0])))])
+    assert metric.evaluate(1)['coco/bbox_mAP'] == 1

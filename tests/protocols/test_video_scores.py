@@ -124,6 +124,15 @@ def test_objects_are_those_of_the_first_annotation_and_void_is_background():
         score_sequence('a', truth[1:-1], truth)
 
 
+def test_ids_that_nothing_has_are_no_objects():
+    """Their empty masks would be found exactly."""
+    truth, found = video(range(5), range(5)), video(range(5))
+    expected = score_sequence('a', found[1:-1], truth)
+    truth[truth == 2] = 9
+    scores = score_sequence('a', found[1:-1], truth)
+    assert np.array_equal(scores.j, expected.j) and [*score_rows([scores], [scores])][:2] == ['a_1', 'a_9']
+
+
 @pytest.mark.parametrize('predicted, truth, match', [
     (np.zeros((3, 20, 30), np.uint8), video(range(5)), r'frame 1: .*\(20, 30\), the annotation \(40, 60\)'),
     (video(range(5))[:0], video(range(5))[:2], 'has 2 frames'),

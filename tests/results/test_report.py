@@ -118,6 +118,15 @@ def test_mean_and_spread_over_seeds_are_numpys(three_seeds):
     assert page.tables['In what the configs differ'] == [['setting', 'DINO', 'PQCL'], ['model.type', 'DINO', 'PQCL']]
 
 
+def test_the_best_error_is_the_least(tmp_path):
+    folder = make_run(tmp_path / 'run')
+    lines = [record(task='depth', method='DepthProbe', epoch=epoch, iteration=4 * epoch, metrics=dict(rmse=value))
+             for epoch, value in enumerate((0.9, 0.5, 0.7), 1)]
+    (folder / 'results.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    table = next(rows for heading, rows in report([folder]).tables.items() if heading.startswith('depth'))
+    assert [row[-1] for row in table if row[0].endswith('best)')] == ['0.5']
+
+
 def test_runs_of_one_method_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):
     folders = [make_run(tmp_path / 'a', seed=0), make_run(tmp_path / 'b', seed=1, lr=0.5)]
     page = report(folders, tmp_path / 'two.html')

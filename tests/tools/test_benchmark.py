@@ -234,6 +234,14 @@ def test_another_recipe_starts_its_jobs_afresh(run, jobs):
     assert run() == (0, [])  # the results of both recipes are kept
 
 
+def test_seeds_of_another_recipe_are_not_averaged_with_those_of_this_one(run, tmp_path):
+    run('--seeds', '3')
+    assert ' ± ' in (tmp_path / 'out/table.md').read_text()
+    run('--cfg-options', 'small_semfpn_world.train_cfg.max_iters=7')
+    rows = [line for line in (tmp_path / 'out/table.md').read_text().splitlines() if 'random weights' in line]
+    assert [' ± ' in cell for cell in rows[0].split('|')[2:-1]] == [True, True, False, True]
+
+
 def test_a_note_of_a_job_that_was_cut_short_starts_it_afresh(run, jobs, tmp_path):
     jobs.broken = {QUICK[0]}
     run()

@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from torch.utils.data import Dataset
 
 from mmdssl.arguments import PositiveInt
+from mmdssl.datasets.davis import as_binary
 from mmdssl.datasets.images import open_file, open_image
 from mmdssl.errors import InputError
 from mmdssl.registry import TRANSFORMS
@@ -48,7 +49,7 @@ class LoadLabelMap(BaseTransform):
     def _load(self, results: dict) -> dict:
         results = self.load(results)
         if self.binary:
-            results['gt_seg_map'] = (results['gt_seg_map'] > 0).astype(np.uint8)
+            results['gt_seg_map'] = as_binary(results['gt_seg_map'], results['seg_map_path'])
         return results
 
     def transform(self, results: dict) -> dict:
