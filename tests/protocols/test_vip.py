@@ -58,7 +58,7 @@ def test_constant_features_are_the_majority(tmp_path):
 
 @pytest.mark.parametrize('mask, match', [
     (np.full((48, 128), 20, np.uint8), "00001.png' has the id 20, but there are 20 classes"),
-    (np.zeros((10, 10), np.uint8), 'all masks must have one size'),
+    (np.zeros((10, 10), np.uint8), '1 of its 4 masks have another size, first '),
 ], ids=['id', 'size'])
 def test_true_masks_that_cannot_be_used_are_named(tmp_path, mask, match):
     write_vip(tmp_path)
