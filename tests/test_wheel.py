@@ -91,3 +91,8 @@ def test_the_file_that_every_start_of_python_reads_is_one_line_that_starts_with_
 def test_the_wheel_names_its_console_command(site):
     entry_points, = site.glob('mmdssl-*.dist-info/entry_points.txt')
     assert 'mmdssl = mmdssl.cli:main' in entry_points.read_text()
+
+
+def test_the_citation_names_the_version_of_the_wheel(site):
+    metadata, = site.glob('mmdssl-*.dist-info')
+    assert f'\nversion: {metadata.name.split("-")[1].removesuffix(".dist")}\n' in (ROOT / 'CITATION.cff').read_text()
