@@ -1,4 +1,4 @@
-"""Sphinx's configuration. The pages of the API, and the list of those pages that index.md does not name, are written by it."""
+"""Sphinx's configuration, which also writes the pages of the API."""
 from __future__ import annotations
 
 import sys
@@ -35,14 +35,5 @@ def write_api(folder: Path) -> None:
         (folder / f'{name}.rst').write_text('\n'.join(parts))
 
 
-def list_other_pages(app: Sphinx, page: str, source: list[str]) -> None:
-    """Each page is found in the navigation: those that index.md does not name stand where it says so."""
-    if page == 'index':
-        known = source[0].splitlines()
-        others = [path.stem for path in sorted(HERE.glob('*.md')) if path.stem not in ('index', *known)]
-        source[0] = source[0].replace('OTHER PAGES', '\n'.join(others))
-
-
 def setup(app: Sphinx) -> None:
     write_api(HERE / 'api')
-    app.connect('source-read', list_other_pages)

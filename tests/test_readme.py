@@ -44,6 +44,8 @@ COMMANDS = {
     'pip install --no-deps .': 'installs',
     'pip install --no-deps -e .': 'installs',
     "pip install '.[detection,segmentation]'": 'installs',
+    "pip install '.[saliency]'": 'installs',
+    'pip wheel --no-deps --wheel-dir dist .': 'tests/test_wheel.py',
     'python tools/analysis/environments.py work_dirs/environments': 'tests/tools/test_environments.py',
     "pip install 'mmdssl[detection,segmentation]'": 'installs',
     'python tools/train.py configs/pretrain/pqcl.py --data /path/to/images': 'checked',
@@ -72,6 +74,7 @@ COMMANDS = {
     'python tools/benchmark.py work_dirs/pqcl/backbone.safetensors': 'as python tools/benchmark.py CHECKPOINT',
     'python tools/benchmark.py work_dirs/quickstart/run/backbone.safetensors': 'as python tools/benchmark.py CHECKPOINT',
     'python tools/benchmark.py CHECKPOINT --suite all --table-only': 'parsed',
+    'python tools/benchmark.py CHECKPOINT --seeds 3': 'parsed',
     'python tools/analysis/compare_methods.py OUT --data SET --seeds 0 1 2': 'tests/tools/test_compare_methods.py',
     'python tools/benchmark.py CHECKPOINT --suite image --data SET': 'plan',
     'python tools/benchmark.py CHECKPOINT --suite frozen': 'plan',
@@ -320,7 +323,7 @@ def test_what_is_installed_is_there(command):
 
 
 def test_flags_and_files_that_are_named_exist(tool, capsys):
-    for path in ('tools/train.py', 'tools/draw.py'):
+    for path in ('train', 'draw', 'benchmark', 'convert_checkpoint', 'eval_davis', 'sweep'):
         with pytest.raises(SystemExit):
             tool(path).main(['--help'])
     known = capsys.readouterr().out

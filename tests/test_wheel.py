@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ('mmdssl', 'configs', 'tools', 'pyproject.toml', 'setup.py', 'README.md', 'LICENSE', 'model-index.yml')
+PARTS = ('mmdssl', 'configs', 'tools', 'MANIFEST.in', 'pyproject.toml', 'setup.py', 'README.md', 'LICENSE', 'model-index.yml')
 INSTALLED = """
 import mmdssl
 from mmdssl.home import HOME, command, find_config, find_tool
@@ -41,7 +41,7 @@ print('all of it')
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory) -> Path:
-    """A folder in which the wheel is unpacked."""
+    """A folder in which the wheel is unpacked: pip wheel --no-deps --wheel-dir dist ."""
     source, site = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('site')
     for part in PARTS:
         if (ROOT / part).is_dir():
@@ -58,7 +58,8 @@ def site(tmp_path_factory) -> Path:
 
 
 def test_configs_and_tools_are_in_the_wheel(site):
-    for part, kinds in dict(configs=['**/*.py'], tools=['*.py', '*.sh']).items():
+    without_checkout = ['*.py', 'dist_*.sh', 'slurm_train.sh']
+    for part, kinds in dict(configs=['**/*.py'], tools=without_checkout).items():
         files = {path.relative_to(ROOT / part) for kind in kinds for path in (ROOT / part).glob(kind)}
         assert files == {path.relative_to(site / 'mmdssl/.mim' / part) for path in (site / 'mmdssl/.mim' / part).rglob('*.*')}
     assert (site / 'mmdssl/.mim/model-index.yml').is_file()
@@ -90,3 +91,8 @@ def test_the_file_that_every_start_of_python_reads_is_one_line_that_starts_with_
 def test_the_wheel_names_its_console_command(site):
     entry_points, = site.glob('mmdssl-*.dist-info/entry_points.txt')
     assert 'mmdssl = mmdssl.cli:main' in entry_points.read_text()
+
+
+def test_the_citation_names_the_version_of_the_wheel(site):
+    metadata, = site.glob('mmdssl-*.dist-info')
+    assert f'\nversion: {metadata.name.split("-")[1].removesuffix(".dist")}\n' in (ROOT / 'CITATION.cff').read_text()

@@ -1,4 +1,4 @@
-"""The main job on an embedded default: render the sample world, pretrain PQCL on it, show what was learned."""
+"""Render the sample world, pretrain PQCL on it, show what was learned: in minutes, without data of one's own."""
 import sys
 
 from mmdssl.cli.quickstart import main

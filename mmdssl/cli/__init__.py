@@ -17,7 +17,7 @@ COMMANDS = ('train', 'test', 'benchmark', 'sweep', 'report', 'draw', 'convert', 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The console command; returns the exit code: that of the command, or 2 where there is no such one."""
+    """The console command; returns the exit code: that of the command, or 2 where none is given or there is no such one."""
     lines = [f'  {name:18}{_load(name).__doc__.strip().splitlines()[0]}' for name in COMMANDS]
     parser = argparse.ArgumentParser(
         CONSOLE.strip(), formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -26,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--version', action='version', version=f'mmdssl {__version__}')
     parser.add_argument('command', metavar='COMMAND', help='one of the above')
     parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='...', help='its arguments')
+    if not (sys.argv[1:] if argv is None else argv):
+        parser.print_help(sys.stderr)
+        return 2
     args = parser.parse_args(argv)
     if args.command not in COMMANDS:
         close = difflib.get_close_matches(args.command, COMMANDS, n=1)

@@ -1,8 +1,5 @@
 """Make the saliency masks of images that DiLo puts on other backgrounds, a PNG for each.
 
-    FOLDER
-    FOLDER --checkpoint dino_deitsmall16_pretrain.pth
-
 Without a checkpoint by robust background detection (RBD, needs scikit-image), which needs no network; with one, the patches that have
 0.6 of the attention of its class token. Masks that exist are kept, so that a command that was ended goes on when it is given again.
 """

@@ -1,4 +1,4 @@
-"""Render the sample world, pretrain PQCL on it, show what was learned: the main job on an embedded default."""
+"""Render the sample world, pretrain PQCL on it, show what was learned: in minutes, without data of one's own."""
 from __future__ import annotations
 
 import argparse
@@ -24,9 +24,10 @@ more than chance because colours and textures alone tell something."""
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit code: that of the training, where it fails; else see :func:`mmdssl.cli.guard.guarded`."""
     parser = argparse.ArgumentParser(description=__doc__, epilog='Other arguments go to the training.')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'), help='folder for everything')
-    parser.add_argument('--train', type=int, default=2000, help='training images to render')
-    parser.add_argument('--val', type=int, default=400, help='validation images to render')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'),
+                        help='folder for everything; work_dirs/quickstart by default')
+    parser.add_argument('--train', type=int, default=2000, help='training images to render; 2000 by default')
+    parser.add_argument('--val', type=int, default=400, help='validation images to render; 400 by default')
     args, rest = parser.parse_known_args(argv)
     codes: list[int] = []
     return guarded(lambda: codes.append(run(args, rest))) or codes[0]

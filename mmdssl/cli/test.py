@@ -1,7 +1,7 @@
 """Evaluate a backbone, detector or segmentor by a config.
 
-A detector or segmentor from its checkpoint; by a config that trains nothing (configs/classification, configs/video) a backbone from
-anywhere.
+A detector or segmentor from its checkpoint; by a config that trains nothing (of configs/classification, dense, retrieval and video) a
+backbone from anywhere.
 """
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Videos(BaseDataset):
     def names_in(self, list_file: Path, layout: str) -> list[str]:
         """The lines of a file that lists sequences; ``layout`` is what the folder of the data set holds."""
         self.source = list_file
-        return read_lines(list_file, 'sequence', f'set data_root to {layout}')
+        return read_lines(list_file, 'sequence', f'give {layout}')
 
     def __getitem__(self, index: int) -> dict:
         info = self.get_data_info(index)

@@ -240,7 +240,7 @@ def walk_images(folder: str, left_out: list[str] | None = None) -> Iterator[str]
     _add_links(names, walked, linked)
     unread = kinds_left_out(others)
     if not any(names.values()):
-        there = unread or f"point data_root to a folder that holds images ({', '.join(IMG_EXTENSIONS)})"
+        there = unread or f"give a folder that holds images ({', '.join(IMG_EXTENSIONS)})"
         raise InputError(f"no image below '{folder}': {there}")
     if unread:
         print_log(f"'{folder}': {unread}", 'current', logging.WARNING)
@@ -302,7 +302,7 @@ def _is_special(path: str) -> bool:
 def require_folder(folder: str) -> None:
     """Raise an InputError unless the folder exists."""
     if not os.path.isdir(folder):
-        raise InputError(f"'{folder}' is not a folder: set data_root to the folder that holds the images")
+        raise InputError(f"'{folder}' is not a folder: give the one that holds the images")
 
 
 def require_files(paths: Sequence[str], source: str) -> Sequence[str]:

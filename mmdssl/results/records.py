@@ -121,7 +121,7 @@ def versions() -> dict[str, str]:
     from mmdssl import __version__
     found = dict(mmdssl=__version__)
     for package in PACKAGES:
-        for distribution in (package, f'onedl-{package}', f'onedl-{package}'.replace('mmdet', 'mmdetection')):
+        for distribution in (package, f'{package}-lite', f'onedl-{package}', f'onedl-{package}'.replace('mmdet', 'mmdetection')):
             try:
                 found[package] = version(distribution)
                 break

@@ -94,6 +94,12 @@ def test_each_command_has_its_own_help(main, capsys, name):
     assert f'usage: mmdssl {name} ' in capsys.readouterr().out
 
 
+def test_without_a_command_all_are_named(main, capsys):
+    assert main([]) == 2
+    said = capsys.readouterr().err
+    assert all(f'\n  {name} ' in said for name in cli.COMMANDS)
+
+
 def test_an_unknown_command_is_a_sentence(main, capsys):
     assert main(['trian']) == 2
     assert capsys.readouterr().err == "error: there is no command 'trian': did you mean train?\n"

@@ -65,7 +65,7 @@ def remove(root: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize('damage, match', [
-    (lambda root: remove(root, 'ImageSets'), "ImageSets/2017/val.txt' does not exist: set data_root"),
+    (lambda root: remove(root, 'ImageSets'), "ImageSets/2017/val.txt' does not exist: give the folder of DAVIS-2017"),
     (lambda root: (root / 'ImageSets/2017/val.txt').write_text('\n'), 'names no sequence'),
     (lambda root: remove(root, 'JPEGImages/480p/val-01'), "sequence 'val-01' .* is empty"),
     (lambda root: remove(root, *(f'JPEGImages/480p/val-02/{i:05d}.jpg' for i in range(6))), "'val-02' .* is empty"),

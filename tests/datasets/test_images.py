@@ -114,9 +114,9 @@ def test_find_images_sorts_and_passes_over_what_is_hidden(tmp_path):
 
 
 def test_missing_or_empty_folder_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match='nowhere.*data_root'):
+    with pytest.raises(InputError, match='nowhere.*give the one that holds'):
         find_images(str(tmp_path / 'nowhere'))
-    with pytest.raises(InputError, match='no image below.*data_root'):
+    with pytest.raises(InputError, match='no image below.*give a folder that holds images'):
         find_images(str(tmp_path))
 
 

@@ -28,11 +28,13 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(found), target
 
 
-def test_the_navigation_names_pages_that_are_there():
+def test_every_page_is_in_the_navigation_and_in_the_readme():
+    pages = {page.stem for page in (ROOT / 'docs').glob('*.md')} - {'index'}
     listed = re.findall(r'```\{toctree\}\n(.*?)```', (ROOT / 'docs/index.md').read_text(), re.DOTALL)
     names = [line for part in listed for line in part.splitlines() if re.fullmatch(r'[\w-]+', line)]
-    assert names and len(names) == len(set(names))
-    assert all((ROOT / f'docs/{name}.md').is_file() for name in names)
+    assert sorted(names) == sorted(pages)
+    table = (ROOT / 'README.md').read_text().partition('## Documentation')[2]
+    assert set(re.findall(r'\]\(docs/([\w-]+)\.md\)', table)) == pages - {'contributing'}
 
 
 def test_pictures_are_small_and_all_shown():

@@ -4,6 +4,7 @@ import importlib.metadata
 
 import pytest
 
+from mmdssl.results import records
 from mmdssl.results.records import append_record, fingerprint_file, fingerprint_text, is_recorded, read_records, standard_metrics
 
 
@@ -16,6 +17,18 @@ def test_records_come_back_in_order_with_what_made_them(tmp_path):
     assert second['epoch'] == 3
     assert first['versions']['torch'] == importlib.metadata.version('torch')
     assert {'mmdssl', 'timm', 'mmengine'} <= set(first['versions'])
+
+
+def test_versions_of_the_distribution_without_compiled_operators(monkeypatch):
+    installed = {'mmcv-lite': '2.1.0', 'mmengine': '0.10.7'}
+
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+    monkeypatch.setattr(records, 'version', version)
+    found = records.versions()
+    assert found.pop('mmdssl') and found == dict(mmengine='0.10.7', mmcv='2.1.0')
 
 
 def test_a_record_cut_short_costs_its_line_only(tmp_path):

@@ -79,7 +79,7 @@ def make_sample_world(root: str | Path, seed: NonNegativeInt = 0, train: OfTenCl
         print(f'{root} holds this sample world already.')
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(f'{root} holds something else than the sample world asked for; remove it or name another.')
+        raise InputError(f"'{root}' holds something else than the sample world that is asked for: remove it, or name another folder")
     # The long items first, so that the workers end together.
     counts = dict(davis=clips, **asked, coco=coco, ade20k=ade20k, imagenet=(train, val))
     counts = {kind: counts[kind] for kind in ('davis', 'jhmdb', 'vip') if kind in counts} | counts
