@@ -64,10 +64,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
 
 def result_table(random: dict, pretrained: dict) -> Table:
     from rich.table import Table
+
+    from mmdssl.results.tables import improvement, number
     table = Table('k-NN on the sample world, %', 'random weights', 'pretrained with PQCL', 'gain')
     for name, before in random['metrics'].items():
         after = pretrained['metrics'][name]
-        table.add_row(name, f'{before:.1f}', f'{after:.1f}', f'{after - before:+.1f}')
+        table.add_row(name, number(name, before), number(name, after), improvement(name, before, after))
     return table
 
 

@@ -30,3 +30,9 @@ def test_quickstart_ends_with_a_table_and_a_picture(tmp_path):
     assert (tmp_path / 'out/run/report.html').is_file()
     assert Image.open(tmp_path / 'out/attention.png').size[0] > 100
     assert load_backbone(tmp_path / 'out/run/backbone.safetensors').embed_dim == 48
+
+
+def test_the_table_agrees_with_itself(load_tool):
+    """36.75 and 55.5 are printed as 36.8 and 55.5, whose difference is 18.7."""
+    table = load_tool('quickstart').result_table(dict(metrics=dict(knn10_top1=36.75)), dict(metrics=dict(knn10_top1=55.5)))
+    assert [[*column.cells] for column in table.columns] == [['knn10_top1'], ['36.8'], ['55.5'], ['+18.7']]
