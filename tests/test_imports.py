@@ -11,7 +11,7 @@ import mmdssl
 ROOT = Path(mmdssl.__file__).parent
 # From the top to the bottom; rooms of one storey do not know each other.
 STOREYS = [{'cli'}, {'engine'}, {'results'}, {'checkpoint', 'protocols'}, {'models'}, {'visualization'}, {'datasets'}, {'schedules'},
-           {'registry'}, {'arguments'}, {'errors', 'compat', 'home', 'news'}]
+           {'registry'}, {'arguments'}, {'errors', 'compat', 'home', 'lazy', 'news'}]
 BELOW = {room: set().union(*STOREYS[i + 1:]) for i, storey in enumerate(STOREYS) for room in storey}
 # compat runs before everything else, and results are data, among them the configs that checkpoint reads: neither may pull in more
 BELOW.update(results={'checkpoint', 'errors', 'home', 'schedules', 'registry'}, compat={'errors'})

@@ -2,17 +2,11 @@
 
 A process that loads data imports the modules that it needs, and not all of them: a name of this package brings all.
 """
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from mmdssl.lazy import names_of
 
 if TYPE_CHECKING:
     from mmdssl.datasets.contents import *  # noqa: F403
 
-
-def __getattr__(name: str):
-    if name.startswith('_'):
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    if find_spec(f'{__name__}.{name}'):
-        return import_module(f'{__name__}.{name}')
-    return getattr(import_module(f'{__name__}.contents'), name)
+__getattr__ = names_of(__name__)
