@@ -100,7 +100,7 @@ def meta(change):
     ('jhmdb', lambda root: [path.write_text('clip.avi 1\n') for path in (root / 'jhmdb/splits').iterdir()], 'ends with 2, which marks'),
     ('jhmdb', lambda root: shutil.rmtree(root / 'jhmdb/Rename_Images/wave/clip_1'), "'clip_1' of .* is empty, there are no frames in"),
     ('jhmdb', lambda root: joints(root).unlink(), "clap/clip_0/joint_positions.mat' does not exist"),
-    ('vip', lambda root: shutil.rmtree(root / 'vip/lists'), "val_videos.txt' does not exist: set data_root to VIP_Fine"),
+    ('vip', lambda root: shutil.rmtree(root / 'vip/lists'), "val_videos.txt' does not exist: give VIP_Fine"),
     ('vip', lambda root: (root / 'vip/lists/val_videos.txt').write_text(''), 'names no sequence'),
     ('vip', lambda root: (root / 'vip/Annotations/Category_ids/videos1/00002.png').unlink(), "'videos1' has no mask for 1 of its 4"),
     ('valid', lambda root: shutil.rmtree(root / 'valid/Annotations'), 'there is no folder of a video in'),
