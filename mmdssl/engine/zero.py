@@ -35,8 +35,8 @@ class ZeRO1(ZeroRedundancyOptimizer):
         """From the state of all parameters."""
         super().load_state_dict({**state_dict, 'state': dict(state_dict['state'])})
         self.state.clear()  # a second copy of what the optimizer inside has
-        for group in self.optim.param_groups:
-            if group.get('fused') or group.get('capturable'):  # such kernels read the step where the weights are
-                for parameter in group['params']:
-                    state = self.optim.state[parameter]
-                    state.update({'step': state['step'].to(parameter.device)} if 'step' in state else {})
+        on_device = {parameter for group in self.optim.param_groups if group.get('fused') or group.get('capturable')
+                     for parameter in group['params']}
+        for parameter, state in self.optim.state.items():
+            if parameter in on_device and 'step' in state:  # such kernels read it where the weights are
+                state['step'] = state['step'].to(parameter.device)

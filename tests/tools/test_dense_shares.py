@@ -10,7 +10,7 @@ from mmdssl.results.records import read_records
 def test_the_parts_make_up_the_step(load_tool, tmp_path, capsys):
     world, out = tmp_path / 'world', tmp_path / 'shares.jsonl'
     make_sample_world(world, train=10, val=10, size=16, coco=(4, 4), ade20k=(4, 4), clips=(0, 0), workers=1)
-    configs = ['configs/detection/small_mask-rcnn_world.py', 'configs/segmentation/small_semfpn_world.py']
+    configs = ['configs/segmentation/small_semfpn_world.py', 'configs/detection/small_mask-rcnn_world.py']
     tool = load_tool('analysis/dense_shares')
     assert tool.main([*configs, '--data', str(world), '--images', '2', '--steps', '1', '--out', str(out)]) == 0
     records = read_records(out)

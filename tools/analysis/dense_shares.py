@@ -20,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch.utils.data import DataLoader
 
 from mmdssl.cli import train
 from mmdssl.cli.arguments import add_options, read_config
@@ -51,11 +52,20 @@ class Parts(Counter):
         yield
         self[name] += now() - start - (self[less] - others)
 
-    def watch(self, backbone: torch.nn.Module) -> None:
-        """Adds its forwards, and notes when its backward begins: it is the last one of a step."""
+    def batches(self, model: torch.nn.Module, loader: DataLoader, steps: int) -> Iterator[dict]:
+        """Of one step that is not counted and those that are; adds data, forwards of the backbone, and notes when its backward, which is
+        the last of a step, begins."""
+        backbone = unwrap(model).backbone
         backbone.register_forward_pre_hook(lambda *_: self.update(backbone=-now()))
         backbone.register_forward_hook(lambda *_: self.update(backbone=now()))
         backbone.register_full_backward_pre_hook(lambda *_: self.update(reached=now()))
+        batches = iter(loader)
+        for step in range(steps + 1):
+            if step == 1:
+                self.clear()
+            with self.add('data'):
+                batch = model.data_preprocessor(next(batches), model.training)
+            yield batch
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,11 +96,11 @@ def build(config: str, args: argparse.Namespace, folder: str) -> Runner:
     """A runner of the config on the data, of which nothing stays."""
     root, names = args.data / FOLDERS[Path(config).parent.name], ('train', 'val', 'test')
     wanted = train.parse_args([config, '--work-dir', folder])
+    here = {f'{name}_dataloader.{key}': value for name in names for key, value in IN_THIS_PROCESS.items()}
     if root.name == 'coco':
         wanted.data = str(root)
     else:  # masks of other classes do as well
-        args.cfg_options |= {f'{name}_dataloader.dataset.data_root': str(root) for name in names}
-    here = {f'{name}_dataloader.{key}': value for name in names for key, value in IN_THIS_PROCESS.items()}
+        here |= {f'{name}_dataloader.dataset.data_root': str(root) for name in names}
     wanted.cfg_options = {'train_dataloader.batch_size': args.images, 'log_level': 'ERROR', **here, **args.cfg_options}
     return RUNNERS.build(read_config(wanted, lambda cfg: train.change(cfg, wanted)))
 
@@ -99,13 +109,7 @@ def trained(runner: Runner, steps: int) -> dict[str, float]:
     loader = runner.build_train_loop(runner.cfg.train_cfg).dataloader
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     model, parts = runner.model.train(), Parts()
-    parts.watch(unwrap(model).backbone)
-    batches = iter(loader)
-    for step in range(steps + 1):
-        if step == 1:
-            parts.clear()
-        with parts.add('data'):
-            batch = model.data_preprocessor(next(batches), True)
+    for batch in parts.batches(model, loader, steps):
         with parts.add('above', less='backbone'):
             loss, _ = model.parse_losses(model(**batch, mode='loss'))
         start = now()
@@ -123,13 +127,7 @@ def trained(runner: Runner, steps: int) -> dict[str, float]:
 @torch.no_grad()
 def tested(runner: Runner, steps: int) -> dict[str, float]:
     loader, model, parts = runner.build_dataloader(runner.cfg.val_dataloader), runner.model.eval(), Parts()
-    parts.watch(unwrap(model).backbone)
-    batches = iter(loader)
-    for step in range(steps + 1):
-        if step == 1:
-            parts.clear()
-        with parts.add('data'):
-            batch = model.data_preprocessor(next(batches), False)
+    for batch in parts.batches(model, loader, steps):
         with parts.add('above', less='backbone'):
             model(**batch, mode='predict')
     return {name: parts[name] for name in ('data', 'backbone', 'above')}

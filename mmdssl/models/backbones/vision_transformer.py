@@ -268,8 +268,7 @@ class VisionTransformer(BaseModule):
             x = torch.cat([x, queries], dim=1)
         rows = None if read is None else self._rows_read(x, num_image, read)
         for block, position in zip(self.blocks, positions):
-            # by place, because checkpointing of MMEngine passes no names
-            x = block(x, num_queries, self.query_keys, position, None, rows if block is self.blocks[-1] else None)
+            x = block(x, num_queries, self.query_keys, position, read=rows if block is self.blocks[-1] else None)
         x = self.norm(x)
         if rows is None:
             patches = x[:, self.num_prefix:num_image]
